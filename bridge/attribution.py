@@ -1,0 +1,163 @@
+"""Attribution: who paid, and which stored click each vendor gets.
+
+Customers are known by *keys*, strongest first: the provider's customer id ("stripe:cus_123"), the
+merchant's own id ("external_id:user_123"), the e-mail ("email:" and a keyed hash). Keys that arrive
+together belong to one customer from then on; that is kept by the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from bridge.model import Click, Context, Conversion, Payment
+from bridge.vendors.base import AnyVendor
+
+EXTERNAL_ID = "external_id"
+EMAIL = "email"
+# The names under which vendors' own integrations carry the merchant's customer id.
+KNOWN_EXTERNAL_ID_NAMES = ("taapitCustomerExternalId", "codeqrCustomerId")
+CLOCK_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredClick:
+    """Hold a click as it was stored: `value` is raw, as the merchant gave it for that vendor.
+
+    `exact` tells whether `captured_at` is when the click happened, or only when we heard of it.
+    """
+
+    vendor: str
+    value: object
+    captured_at: datetime
+    keys: frozenset[str]
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Hold the merchant's rules of attribution."""
+
+    first: bool = False
+    days: int = 90
+    external_id_names: tuple[str, ...] = ("user_id", "external_id")
+    email_key: bytes = field(default=b"", repr=False)
+
+
+def email_key(email: str, secret: bytes) -> str:
+    """Return the key of an e-mail address: a keyed hash, the same in upper and lower case."""
+    folded = email.strip().casefold().encode()
+    return f"{EMAIL}:{hmac.new(secret, folded, hashlib.sha256).hexdigest()[:40]}"
+
+
+def identify(payment: Payment, vendors: Mapping[str, AnyVendor], rules: Rules) -> Payment:
+    """Fill in a payment's keys and clicks from what was seen beside it, which then goes."""
+    context = payment.context or Context()
+    keys = [f"{payment.provider}:{payment.customer}"] if payment.customer else []
+    keys += [f"{EXTERNAL_ID}:{each}" for each in _external_ids(context, vendors, rules)]
+    keys += [email_key(context.email, rules.email_key)] if context.email else []
+    clicks = {name: click for name in vendors if (click := _carried(vendors[name], context))}
+    return replace(payment, context=None, keys=tuple(dict.fromkeys(keys)), clicks=clicks)
+
+
+def resolve(
+    conversion: Conversion,
+    stored: Sequence[StoredClick],
+    aliases: Iterable[str],
+    vendors: Mapping[str, AnyVendor],
+    rules: Rules,
+) -> Conversion:
+    """Credit a conversion to the clicks it came from, one for each vendor.
+
+    A click that the payment itself carries wins. Then come the stored ones: by the strongest key
+    they share with the conversion, within the look-back window, the last or the first of them.
+    `aliases` are all keys of this customer.
+    """
+    clicks = dict(conversion.clicks)
+    for name, vendor in vendors.items():
+        found = _choose([each for each in stored if each.vendor == name], conversion, vendor, rules)
+        carried = clicks.get(name)
+        if carried is None or (vendor.merges_clicks and found):
+            merged = {**(found or {}), **(carried or {})}
+            clicks |= {name: merged} if merged else {}
+    customer = _customer(conversion, aliases)
+    return replace(conversion, clicks=clicks, customer=customer)
+
+
+def _external_ids(
+    context: Context, vendors: Mapping[str, AnyVendor], rules: Rules
+) -> Iterable[str]:
+    for name in (*rules.external_id_names, *KNOWN_EXTERNAL_ID_NAMES):
+        if value := context.metadata.get(name):
+            yield value
+    is_click = any(each.read_reference(context.reference) for each in vendors.values())
+    if context.reference and not is_click:
+        yield context.reference
+
+
+def _carried(vendor: AnyVendor, context: Context) -> Click | None:
+    """Return the click of one vendor that a payment carries in its metadata or reference."""
+    for name in vendor.click_names:
+        if (value := context.metadata.get(name)) and (click := _read(vendor, value)):
+            return click
+    return (vendor.read_reference(context.reference) if context.reference else None) or (
+        vendor.capture(context)
+    )
+
+
+def _read(vendor: AnyVendor, value: object) -> Click | None:
+    try:
+        return vendor.read_click(value)
+    except ValueError:
+        return None  # a value that is no click of this vendor's cannot be credited to it
+
+
+def _choose(
+    stored: Sequence[StoredClick], conversion: Conversion, vendor: AnyVendor, rules: Rules
+) -> Click | None:
+    eligible = [each for each in stored if _in_window(each, conversion.occurred_at, rules)]
+    strength = {key: at for at, key in enumerate(_strongest_first(conversion.keys))}
+    weakest = len(strength)
+
+    def preference(each: StoredClick) -> tuple[int, bool, float, str]:
+        key = min((strength.get(key, weakest) for key in each.keys), default=weakest)
+        before = each.captured_at <= conversion.occurred_at + CLOCK_SKEW
+        age = (conversion.occurred_at - each.captured_at).total_seconds()
+        nearest = -age if before and rules.first else abs(age)
+        return key, not before, nearest, repr(each.value)
+
+    for each in sorted(eligible, key=preference):
+        if (click := _read(vendor, each.value)) is not None:
+            return click
+    return None
+
+
+def _in_window(click: StoredClick, sold_at: datetime, rules: Rules) -> bool:
+    """Tell whether a click can have led to a sale.
+
+    One whose own time is not known may have happened any time before we heard of it, so hearing of
+    it after the sale is no reason to refuse it, within the same window.
+    """
+    window = timedelta(days=rules.days)
+    latest = sold_at + (CLOCK_SKEW if click.exact else window)
+    return sold_at - window <= click.captured_at <= latest
+
+
+def _strongest_first(keys: Iterable[str]) -> list[str]:
+    order = {EXTERNAL_ID: 1, EMAIL: 2}
+    return sorted(keys, key=lambda key: order.get(key.partition(":")[0], 0))
+
+
+def _customer(conversion: Conversion, aliases: Iterable[str]) -> str:
+    """Return the id by which vendors know the customer: the merchant's own where it is known.
+
+    Else the provider's, else the e-mail's hash; an order without any customer stands for itself.
+    """
+    keys = _strongest_first(dict.fromkeys((*conversion.keys, *sorted(aliases))))
+    own = [key.partition(":")[2] for key in keys if key.startswith(f"{EXTERNAL_ID}:")]
+    given = [key.partition(":")[2] for key in keys if key.startswith(f"{conversion.provider}:")]
+    hashed = [key for key in keys if key.startswith(f"{EMAIL}:")]
+    return next(iter((*own, *given, *hashed)), conversion.order)

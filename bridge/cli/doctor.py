@@ -1,0 +1,141 @@
+"""doctor: the settings as they are understood, the state of things, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from bridge import config as settings
+from bridge import provider_api
+from bridge.cli.session import Plain, as_json, console, print_json, print_table
+from bridge.config import Config
+from bridge.errors import StoreError
+from bridge.model import Status
+from bridge.store import Store, open_store
+from bridge.store.rows import EventState
+
+
+@click.command()
+@as_json
+def doctor(json_: bool) -> None:
+    """Check settings and database, and say what needs a person; exit code 1 on an error."""
+    config = settings.load()
+    store = open_store(config.database_url)
+    rows = [
+        (each.name, config.value_of(each) or "", each.meaning) for each in settings.known_settings()
+    ]
+    wrong, counts = _check_store(store)
+    advice = [*_advice_on_settings(config), *(() if wrong else _advice_on_work(config, store))]
+    store.close()
+    if json_:
+        print_json(_report(rows, wrong, counts, advice))
+    else:
+        _print_report(config, rows, wrong, counts, advice)
+    if wrong:
+        raise click.exceptions.Exit(1)
+
+
+def _check_store(store: Store) -> tuple[list[str], Plain]:
+    try:
+        store.check()
+    except StoreError as error:
+        return [str(error)], {}
+    counts: Plain = {
+        "events": store.events.count(),
+        "conversions": store.orders.count(),
+        "deliveries": store.deliveries.count(),
+        **store.customers.count(),
+    }
+    return [], counts
+
+
+def _advice_on_settings(config: Config) -> Iterator[str]:
+    if not config.providers:
+        yield "no provider is configured: set STRIPE_WEBHOOK_SECRET"
+    if not config.vendors:
+        yield "no vendor is configured: nothing will be delivered"
+    if config.settings.api_key is None:
+        yield "POST /clicks is off: set BRIDGE_API_KEY"
+    if config.settings.secret_key is None:
+        yield (
+            "hashes of e-mail addresses are keyed with a key that lies beside them: "
+            "set BRIDGE_SECRET_KEY before the first click"
+        )
+    if config.settings.dry_run:
+        yield "BRIDGE_DRY_RUN is on: nothing is sent"
+
+
+def _advice_on_work(config: Config, store: Store) -> Iterator[str]:
+    events = store.events.count()
+    if failed := events.get(EventState.FAILED):
+        yield f"{failed} events could not be processed: `bridge events --state failed`"
+    for row in store.events.newest(EventState.WAITING, 1):
+        yield f"{events[EventState.WAITING]} events wait: {row.reason}"
+    yield from _advice_on_parked(config, store)
+    for vendor, states in store.deliveries.count().items():
+        if unknown := states.get("unknown"):
+            yield (
+                f"{unknown} deliveries to {vendor} may or may not have been counted: "
+                "`bridge deliveries --state unknown`, then `bridge resolve`"
+            )
+        if dead := states.get("dead"):
+            yield f"{dead} deliveries to {vendor} are dead: `bridge deliveries --state dead`"
+        if vendor not in config.vendors and (due := states.get("due")):
+            yield f"{due} deliveries wait for {vendor}, which is not configured any more"
+
+
+def _advice_on_parked(config: Config, store: Store) -> Iterator[str]:
+    parked = store.orders.newest(Status.PARKED, 100_000)
+    for name in sorted({each.provider for each in parked}):
+        count = sum(each.provider == name for each in parked)
+        provider = config.providers.get(name)
+        asked = provider is not None and provider_api.open_api(provider) is not None
+        remedy = (
+            "it is being asked for" if asked else f"set {provider_api.key_setting(name)} to ask"
+        )
+        yield f"{count} refunds or disputes of {name} have not found their sale: {remedy}"
+
+
+def _report(
+    rows: list[tuple[str, str, str]], wrong: list[str], counts: Plain, advice: list[str]
+) -> Plain:
+    return {
+        "settings": {name: value for name, value, _ in rows if value},
+        "errors": wrong,
+        "counts": counts,
+        "advice": advice,
+    }
+
+
+def _print_report(
+    config: Config,
+    rows: list[tuple[str, str, str]],
+    wrong: list[str],
+    counts: Plain,
+    advice: list[str],
+) -> None:
+    print_table(["setting", "value", "meaning"], [row for row in rows if row[1]], "no settings")
+    console.print(f"\nproviders: {', '.join(config.providers) or 'none'}", markup=False)
+    console.print(f"vendors: {', '.join(config.vendors) or 'none'}", markup=False)
+    for name, count in counts.items():
+        console.print(f"{name}: {_words(count)}", markup=False)
+    console.print()
+    for each in wrong:
+        console.print(f"✗ {each}", style="red", markup=False)
+    for each in advice:
+        console.print(f"! {each}", style="yellow", markup=False)
+    if not wrong and not advice:
+        console.print("✓ all is well", style="green")
+
+
+def _words(count: object) -> str:
+    if not isinstance(count, dict):
+        return str(count)
+    return (
+        ", ".join(
+            f"{name} ({_words(each)})" if isinstance(each, dict) else f"{each} {name}"
+            for name, each in count.items()
+        )
+        or "none"
+    )

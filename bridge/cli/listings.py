@@ -1,0 +1,169 @@
+"""events, conversions, deliveries: what there is, newest first."""
+
+from __future__ import annotations
+
+import click
+
+from bridge import codec
+from bridge.cli.session import Plain, amount, as_json, opened, print_json, print_table, told_words
+from bridge.model import Conversion, Status, Told
+from bridge.store.rows import DeliveryRow, DeliveryState, EventRow, EventState
+
+limit_option = click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=100,
+    show_default=True,
+    help="At most so many.",
+)
+
+
+@click.command()
+@click.option("--state", type=click.Choice(list(EventState)), default=None, help="Only this state.")
+@limit_option
+@as_json
+def events(state: str | None, limit: int, json_: bool) -> None:
+    """List the events that arrived."""
+    with opened() as session:
+        rows = session.store.events.newest(state or "", limit)
+    if json_:
+        print_json([event_json(row) for row in rows])
+        return
+    print_table(
+        ["event", "type", "state", "occurred", "reason"],
+        [
+            (row.event.id, row.event.type, row.state, _short(row.event.occurred_at), row.reason)
+            for row in rows
+        ],
+        "no events yet",
+    )
+
+
+@click.command()
+@click.option("--status", type=click.Choice(list(Status)), default=None, help="Only this status.")
+@limit_option
+@as_json
+def conversions(status: str | None, limit: int, json_: bool) -> None:
+    """List the orders and sign-ups to be credited, as they stand."""
+    with opened() as session:
+        rows = session.store.orders.newest(status or "", limit)
+    if json_:
+        print_json([conversion_json(row) for row in rows])
+        return
+    print_table(
+        ["conversion", "customer", "paid", "taken back", "credited", "status", "occurred"],
+        [
+            (
+                row.id,
+                row.customer,
+                amount(row.paid),
+                amount(row.taken_back),
+                amount(row.value),
+                row.status,
+                _short(row.occurred_at),
+            )
+            for row in rows
+        ],
+        "no conversions yet",
+    )
+
+
+@click.command()
+@click.option(
+    "--state", type=click.Choice(list(DeliveryState)), default=None, help="Only this state."
+)
+@limit_option
+@as_json
+def deliveries(state: str | None, limit: int, json_: bool) -> None:
+    """List what each vendor was told, and what it is still to be told."""
+    with opened() as session:
+        rows = session.store.deliveries.newest(state or "", limit)
+    if json_:
+        print_json([delivery_json(row) for row in rows])
+        return
+    print_table(
+        ["delivery", "state", "told", "attempts", "next attempt", "reason"],
+        [
+            (
+                row.id,
+                row.state,
+                told_words(row.told),
+                row.attempts,
+                _short(row.next_attempt_at) if row.next_attempt_at else "",
+                row.reason,
+            )
+            for row in rows
+        ],
+        "no deliveries yet",
+    )
+
+
+def event_json(row: EventRow) -> Plain:
+    """Return an event as listings print it; without its body."""
+    return {
+        "id": row.event.id,
+        "provider": row.event.provider,
+        "account": row.event.account,
+        "type": row.event.type,
+        "state": row.state,
+        "reason": row.reason,
+        "test": row.event.test,
+        "fetched": row.event.fetched,
+        "occurred_at": codec.iso(row.event.occurred_at),
+        "received_at": codec.iso(row.received_at),
+    }
+
+
+def conversion_json(row: Conversion) -> Plain:
+    """Return a conversion as listings print it."""
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "provider": row.provider,
+        "order": row.order,
+        "customer": row.customer,
+        "paid": codec.money(row.paid),
+        "taken_back": codec.money(row.taken_back),
+        "value": codec.money(row.value),
+        "status": row.status,
+        "cause": row.cause,
+        "subscription": row.subscription,
+        "renewal": row.renewal,
+        "test": row.test,
+        "reason": row.reason,
+        "clicks": {vendor: dict(click) for vendor, click in row.clicks.items()},
+        "occurred_at": codec.iso(row.occurred_at),
+    }
+
+
+def delivery_json(row: DeliveryRow) -> Plain:
+    """Return a delivery as listings print it."""
+    return {
+        "id": row.id,
+        "conversion": row.conversion,
+        "vendor": row.vendor,
+        "state": row.state,
+        "reason": row.reason,
+        "told": told_json(row.told),
+        "attempts": row.attempts,
+        "next_attempt_at": codec.iso(row.next_attempt_at) if row.next_attempt_at else None,
+        "updated_at": codec.iso(row.updated_at),
+    }
+
+
+def told_json(told: Told) -> Plain | None:
+    """Return what a vendor was told, or None for nothing."""
+    if told.nothing:
+        return None
+    return {
+        "steps": list(told.steps),
+        "amount": codec.money(told.amount),
+        "status": told.status,
+        "known_as": told.known_as,
+        "reference": told.reference,
+        "doubt": told.doubt,
+    }
+
+
+def _short(moment: object) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,125 @@
+"""The processes of `bridge serve`: one that supervises, one for the web, one for the work.
+
+Whatever happens to the first, the others end with it: a server killed outright leaves nothing
+behind that holds its port.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from wsgiref.types import WSGIApplication
+
+from granian import Granian
+from granian.constants import Interfaces
+
+from bridge import config as settings
+from bridge import logs
+from bridge.errors import ConfigError
+from bridge.web import create_app
+
+PR_SET_PDEATHSIG = 1
+STOP_SECONDS = 30
+THREADS = 16
+RESTART_SECONDS = 1.0
+
+log = logs.get()
+
+
+def run_web(host: str, port: int) -> None:
+    """Serve the web until SIGTERM or SIGINT; requests in flight are answered first."""
+    server = Granian(
+        f"{__name__}:application",
+        factory=True,
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        workers=1,
+        blocking_threads=THREADS,
+        respawn_failed_workers=True,
+        workers_kill_timeout=STOP_SECONDS,
+        log_enabled=False,
+    )
+    server.serve()
+
+
+def application() -> WSGIApplication:
+    """Build the web application in the process that serves it."""
+    die_with_parent(signal.SIGKILL)
+    config = settings.load()
+    logs.configure(logs.Redactor(config.secrets()))
+    return create_app(config)
+
+
+def require_free(host: str, port: int) -> None:
+    """Raise ConfigError where nothing can listen at an address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = "is in use" if error.errno == 98 else f"cannot be used: {error.strerror}"
+            raise ConfigError(
+                f"port {port} on {host} {reason} (choose another with --port or PORT)"
+            ) from None
+
+
+@contextmanager
+def worker_beside() -> Iterator[None]:
+    """Keep a worker process running for as long as the block runs, and end it cleanly."""
+    stopping = threading.Event()
+    keeper = threading.Thread(target=_keep_working, args=(stopping,), name="keeper")
+    keeper.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        keeper.join()
+
+
+def die_with_parent(with_signal: signal.Signals) -> None:
+    """Have this process signalled when its parent ends, however it ends."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(with_signal))
+        if os.getppid() != parent:
+            os.kill(os.getpid(), with_signal)
+    else:
+        watch = threading.Thread(target=_watch_parent, args=(parent, with_signal), daemon=True)
+        watch.start()
+
+
+def _watch_parent(parent: int, with_signal: signal.Signals) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), with_signal)
+
+
+def _keep_working(stopping: threading.Event) -> None:
+    while not stopping.is_set():
+        command = [sys.executable, "-m", "bridge", "work", "--with-parent"]
+        worker = subprocess.Popen(command)  # noqa: S603 - this very program
+        while worker.poll() is None and not stopping.wait(0.2):
+            pass
+        if worker.poll() is None:
+            _end(worker)
+        elif not stopping.wait(RESTART_SECONDS):
+            log.error("worker ended", exit_code=worker.returncode, action="starting another")
+
+
+def _end(worker: subprocess.Popen[bytes]) -> None:
+    worker.terminate()
+    try:
+        worker.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()

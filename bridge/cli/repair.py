@@ -1,0 +1,65 @@
+"""retry and resolve: what a person does about dead letters and unknown outcomes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from bridge.cli.session import Session, opened
+from bridge.errors import BridgeError, NotFoundError
+from bridge.store.rows import DeliveryRow, DeliveryState
+
+MOST = 100_000
+RETRIABLE = [DeliveryState.DEAD, DeliveryState.SKIPPED, DeliveryState.DUE, DeliveryState.PLANNED]
+
+
+@click.command()
+@click.argument("id", required=False)
+@click.option(
+    "--state", type=click.Choice([str(each) for each in RETRIABLE]), help="All in this state."
+)
+def retry(id: str | None, state: str | None) -> None:
+    """Make a delivery (or all of one state) due at once, retries counted afresh."""
+    if (id is None) == (state is None):
+        raise click.UsageError("give either the ID of a delivery or --state")
+    with opened() as session:
+        rows = (
+            session.store.deliveries.newest(state, MOST)
+            if state
+            else [_delivery(session, id or "")]
+        )
+        for row in rows:
+            if row.state is DeliveryState.UNKNOWN:
+                raise BridgeError(
+                    f"{row.id} may have been counted: decide with "
+                    f"`bridge resolve {row.id} --delivered` or `--resend`"
+                )
+            session.store.deliveries.revive(row.id, datetime.now(UTC))
+        session.store.ring()
+    click.echo(f"{len(rows)} {'delivery is' if len(rows) == 1 else 'deliveries are'} due now")
+
+
+@click.command()
+@click.argument("id")
+@click.option("--delivered", "answer", flag_value="delivered", help="The vendor has it: go on.")
+@click.option("--resend", "answer", flag_value="resend", help="The vendor has not: send it again.")
+def resolve(id: str, answer: str | None) -> None:
+    """Say what became of a call whose outcome is unknown; look it up at the vendor first."""
+    if answer is None:
+        raise click.UsageError("say --delivered or --resend")
+    with opened() as session:
+        row = _delivery(session, id)
+        if row.state is not DeliveryState.UNKNOWN or row.in_flight is None:
+            raise BridgeError(f"{id} is {row.state}, not unknown: there is nothing to resolve")
+        told = row.in_flight.tells if answer == "delivered" else None
+        session.store.deliveries.revive(row.id, datetime.now(UTC), told)
+        session.store.ring()
+    click.echo(f"{id}: " + ("taken as delivered" if told else "will be sent again"))
+
+
+def _delivery(session: Session, id: str) -> DeliveryRow:
+    row = session.store.deliveries.get(id)
+    if row is None:
+        raise NotFoundError(f"no delivery has the id {id!r} (see `bridge deliveries`)")
+    return row

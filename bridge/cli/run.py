@@ -1,0 +1,106 @@
+"""serve, web, work, migrate, sandbox: the commands that run something."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+import click
+
+from bridge import config as settings
+from bridge import logs
+from bridge import sandbox as stand_ins
+from bridge.cli import processes
+from bridge.cli.session import opened
+from bridge.config import Config
+from bridge.store import open_store
+from bridge.worker import Worker
+
+
+def _default_host() -> str:
+    # A platform that sets PORT routes to it from outside the machine.
+    return os.environ.get("HOST") or ("0.0.0.0" if os.environ.get("PORT") else "127.0.0.1")  # noqa: S104
+
+
+host_option = click.option("--host", default=_default_host, help="Address to listen at (HOST).")
+port_option = click.option(
+    "--port", type=click.IntRange(1, 65535), default=8000, envvar="PORT", help="Port (PORT)."
+)
+
+
+@click.command()
+@host_option
+@port_option
+def serve(host: str, port: int) -> None:
+    """Run web and worker together: all that one machine needs."""
+    _prepare(host, port)
+    click.echo(f"bridge listens on http://{host}:{port}, and delivers", err=True)
+    with processes.worker_beside():
+        processes.run_web(host, port)
+
+
+@click.command()
+@host_option
+@port_option
+def web(host: str, port: int) -> None:
+    """Run the web only: it takes webhooks and clicks."""
+    _prepare(host, port)
+    click.echo(f"bridge listens on http://{host}:{port}", err=True)
+    processes.run_web(host, port)
+
+
+@click.command()
+@click.option("--with-parent", is_flag=True, hidden=True, help="End when the parent ends.")
+def work(with_parent: bool) -> None:
+    """Run the worker only: it processes events and delivers."""
+    if with_parent:
+        processes.die_with_parent(signal.SIGTERM)
+    with opened(quiet=False) as session:
+        worker = Worker(session.store, session.config)
+
+        def stop(_: int, __: FrameType | None) -> None:
+            worker.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        worker.run()
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database's schema up to date."""
+    store = open_store(settings.load().database_url)
+    ran = store.migrate()
+    store.close()
+    click.echo(f"migrated: {', '.join(ran)}" if ran else "the database is up to date")
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", help="Address to listen at.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8100, help="Port; 0 takes any.")
+def sandbox(host: str, port: int) -> None:
+    """Run stand-ins for the vendors, to try before you connect."""
+    if port:
+        processes.require_free(host, port)
+    with stand_ins.serve_sandbox(host, port) as running:
+        click.echo(f"sandbox vendors on {running.url} (what they were told: {running.url}/ledger)")
+        for name in stand_ins.discover():
+            click.echo(f"  {name.upper()}_BASE_URL={running.url}/{name}")
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.default_int_handler)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            click.echo("stopped")
+
+
+def _prepare(host: str, port: int) -> Config:
+    """Find out now, in words, what would fail later: settings, database, port."""
+    config = settings.load()
+    logs.configure(logs.Redactor(config.secrets()))
+    store = open_store(config.database_url)
+    store.migrate()
+    store.close()
+    processes.require_free(host, port)
+    return config

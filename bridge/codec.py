@@ -1,0 +1,84 @@
+"""The model as JSON, and back: how values are stored, shown and written in fixtures."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeVar
+
+import simplejson
+from pydantic import TypeAdapter
+
+from bridge.model import Call
+from bridge.money import Money
+
+T = TypeVar("T")
+
+
+_adapters: dict[Any, TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    return _adapters[kind]
+
+
+def to_plain(value: object) -> Any:
+    """Return a model value as plain dicts, lists and strings; numbers of a call stay exact."""
+    mode: Literal["python", "json"] = "python" if isinstance(value, Call) else "json"
+    plain = _adapter(type(value)).dump_python(value, mode=mode, exclude_defaults=True)
+    return _sorted(plain)
+
+
+def from_plain(kind: type[T], plain: object) -> T:
+    """Return the model value that plain data describes; raise pydantic's ValidationError."""
+    value: T = _adapter(kind).validate_python(plain)
+    return value
+
+
+def dumps(value: object) -> str:
+    """Write plain data as JSON: Decimals as exact numbers, keys in the order given."""
+    return simplejson.dumps(value, use_decimal=True, ensure_ascii=False)
+
+
+def loads(text: str) -> Any:
+    """Read JSON, with fractions as exact Decimals."""
+    return simplejson.loads(text, use_decimal=True)
+
+
+def dump(value: object) -> str:
+    """Write a model value as JSON; equal values give equal text."""
+    return dumps(to_plain(value))
+
+
+def load(kind: type[T], text: str) -> T:
+    """Read a model value from JSON."""
+    return from_plain(kind, loads(text))
+
+
+def money(amount: Money | None) -> dict[str, object] | None:
+    """Return an amount as listings print it: minor units, currency, amount in major units."""
+    if amount is None:
+        return None
+    return {"minor": amount.minor, "currency": amount.currency, "amount": amount.format()}
+
+
+def iso(moment: datetime) -> str:
+    """Write a time in UTC so that text sorts as time does: 2026-11-20T12:00:00.000000Z."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_iso(text: str) -> datetime:
+    """Read an ISO 8601 time with its zone."""
+    return datetime.fromisoformat(text)
+
+
+def _sorted(plain: object) -> object:
+    """Put what came from sets in order; dicts keep theirs."""
+    if isinstance(plain, dict):
+        return {key: _sorted(each) for key, each in plain.items()}
+    if isinstance(plain, (set, frozenset)):
+        return sorted(plain)
+    if isinstance(plain, (list, tuple)):
+        return [_sorted(each) for each in plain]
+    return plain

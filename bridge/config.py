@@ -1,0 +1,220 @@
+"""The settings: read once from the environment (and `.env` in development), then passed on.
+
+Every plugin declares its own; one with none of its settings is off, one half set is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bridge import providers, vendors
+from bridge.errors import ConfigError
+from bridge.plugin import PluginSettings
+from bridge.providers.base import AnyProvider
+from bridge.vendors.base import AnyVendor
+
+ENVIRONMENT = SettingsConfigDict(
+    env_file=".env", extra="ignore", env_ignore_empty=True, frozen=True
+)
+M = TypeVar("M", bound=BaseModel)
+
+
+class BridgeSettings(BaseSettings):
+    """Hold the bridge's own settings."""
+
+    model_config = ENVIRONMENT | SettingsConfigDict(populate_by_name=True)
+
+    database_url: SecretStr = Field(
+        SecretStr("sqlite:///bridge.db"),
+        alias="DATABASE_URL",
+        description="where the ledger is kept: `sqlite:///file`",
+    )
+    api_key: SecretStr | None = Field(
+        None, alias="BRIDGE_API_KEY", description="key of the click API, for your server"
+    )
+    secret_key: SecretStr | None = Field(
+        None,
+        alias="BRIDGE_SECRET_KEY",
+        description="keys the hashes of e-mail addresses; choose it once, before the first click",
+    )
+    test_events: Literal["skip", "deliver"] = Field(
+        "skip",
+        alias="BRIDGE_TEST_EVENTS",
+        description="test traffic: `skip` keeps and shows it, `deliver` sends it too",
+    )
+    amount_basis: Literal["net", "total"] = Field(
+        "net",
+        alias="BRIDGE_AMOUNT_BASIS",
+        description="`net`: paid minus tax and shipping; `total`: paid",
+    )
+    attribution: Literal["last", "first"] = Field(
+        "last", alias="BRIDGE_ATTRIBUTION", description="which click is credited: `last` or `first`"
+    )
+    attribution_days: int = Field(
+        90, alias="BRIDGE_ATTRIBUTION_DAYS", ge=1, description="look-back window in days"
+    )
+    recurring: Literal["all", "first"] = Field(
+        "all",
+        alias="BRIDGE_RECURRING",
+        description="which payments of a subscription are credited: `all` or `first`",
+    )
+    external_id_keys: str = Field(
+        "user_id,external_id",
+        alias="BRIDGE_EXTERNAL_ID_KEYS",
+        description="metadata names that hold your own customer id",
+    )
+    dry_run: bool = Field(
+        False, alias="BRIDGE_DRY_RUN", description="`1`: plan and record every call, send none"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Describe one setting, for `bridge doctor` and the README."""
+
+    name: str
+    owner: str
+    meaning: str
+    default: str
+    required: bool
+    secret: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Hold all settings, and the plugins they switch on."""
+
+    settings: BridgeSettings
+    providers: Mapping[str, AnyProvider] = field(default_factory=dict)
+    vendors: Mapping[str, AnyVendor] = field(default_factory=dict)
+
+    @property
+    def database_url(self) -> str:
+        """Return DATABASE_URL, which may hold a password."""
+        return self.settings.database_url.get_secret_value()
+
+    def secrets(self) -> Iterator[str]:
+        """Yield every configured secret value, so that it can be kept out of records."""
+        plugins: list[Any] = [*self.providers.values(), *self.vendors.values()]
+        for model in (self.settings, *(plugin.settings for plugin in plugins)):
+            for name in type(model).model_fields:
+                value = getattr(model, name)
+                if isinstance(value, SecretStr) and name != "database_url":
+                    yield from filter(None, value.get_secret_value().split(","))
+
+    def value_of(self, setting: Setting) -> str:
+        """Return a setting's value as it may be shown: secrets masked, "" when it is not set."""
+        model: BaseModel | None = self.settings
+        if setting.owner != "bridge":
+            plugin = self.providers.get(setting.owner) or self.vendors.get(setting.owner)
+            model = plugin.settings if plugin else None
+        for name, info in type(model).model_fields.items() if model else ():
+            if env_name(info, name, setting.owner) == setting.name:
+                return _shown(getattr(model, name))
+        return ""
+
+
+def load() -> Config:
+    """Read all settings; raise ConfigError that names every setting that is missing or wrong."""
+    return Config(
+        settings=_read(BridgeSettings, "bridge"),
+        providers=dict(_switched_on(providers.discover())),
+        vendors=dict(_switched_on(vendors.discover())),
+    )
+
+
+def known_settings() -> list[Setting]:
+    """Return every setting there is, configured or not, in the order the README lists them."""
+    owners: list[tuple[str, type[BaseModel]]] = [("bridge", BridgeSettings)]
+    plugins: list[type[Any]] = [*providers.discover().values(), *vendors.discover().values()]
+    owners += [(plugin.name, plugin.settings_type) for plugin in plugins]
+    return [
+        Setting(
+            name=env_name(info, name, owner),
+            owner=owner,
+            meaning=info.description or "",
+            default="" if info.is_required() else _shown(info.default),
+            required=info.is_required(),
+            secret=SecretStr in (info.annotation, *get_args(info.annotation)),
+        )
+        for owner, model in owners
+        for name, info in model.model_fields.items()
+    ]
+
+
+def env_name(info: FieldInfo, field_name: str, owner: str) -> str:
+    """Return the environment variable that a field is read from."""
+    return info.alias or f"{owner}_{field_name}".upper()
+
+
+P = TypeVar("P", AnyProvider, AnyVendor)
+
+
+def _switched_on(plugins: Mapping[str, type[P]]) -> Iterator[tuple[str, P]]:
+    for name, plugin in plugins.items():
+        settings = _read_plugin(plugin.settings_type, name)
+        if settings is not None:
+            yield name, plugin(settings)
+
+
+def _read_plugin(model: type[PluginSettings], name: str) -> PluginSettings | None:
+    """Read a plugin's settings; None when none of them is set."""
+    environment = ENVIRONMENT | SettingsConfigDict(env_prefix=f"{name}_".upper())
+    reader = type(model.__name__, (model, BaseSettings), {"model_config": environment})
+    try:
+        settings: PluginSettings = reader()
+    except ValidationError as error:
+        missing = [each for each in error.errors() if each["type"] == "missing"]
+        if missing and not missing[0]["input"]:
+            return None
+        raise _explained(error, name) from None
+    return settings
+
+
+def _read(model: type[M], name: str) -> M:
+    try:
+        return model()
+    except ValidationError as error:
+        raise _explained(error, name) from None
+
+
+def _explained(error: ValidationError, name: str) -> ConfigError:
+    """Say which settings are missing or wrong, without their values."""
+    missing, wrong = [], []
+    for each in error.errors(include_input=False):
+        where = str(each["loc"][0])
+        variable = where if where.isupper() else f"{name}_{where}".upper()
+        if each["type"] == "missing":
+            missing.append(variable)
+        else:
+            wrong.append(f"{variable}: {each['msg'].removeprefix('Value error, ')}")
+    if missing:
+        wrong.insert(0, f"{name} is half configured: also set {_and(missing)}")
+    return ConfigError("; ".join(wrong))
+
+
+def _and(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return _masked(value.get_secret_value())
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _masked(secret: str) -> str:
+    """Show enough of a secret to tell two apart, and never more than a quarter of it."""
+    if secret.startswith("sqlite:"):
+        return secret
+    shown = min(4, len(secret) // 4)
+    return f"{secret[:shown]}…" if shown else "…"

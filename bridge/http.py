@@ -1,0 +1,99 @@
+"""Sending calls to vendors: with credentials, time-outs and a connection pool, and no surprises.
+
+A time-out or a lost connection is a result here, not an exception, and it says whether the call may
+have reached the vendor: that is what decides whether it may be sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NewConnectionError, SSLError
+
+from bridge import __version__
+from bridge.codec import dumps
+from bridge.model import Call, NoAnswer, Response
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 25.0
+LONGEST_ANSWER = 64 * 1024
+
+
+class Sender:
+    """Send calls over kept connections; one sender serves all threads of a worker."""
+
+    def __init__(self, connections: int = 16, read_seconds: float = READ_SECONDS) -> None:
+        self._timeout = (CONNECT_SECONDS, read_seconds)
+        self._session = requests.Session()
+        # Proxies and .netrc of the machine must not add to what we send.
+        self._session.trust_env = False
+        adapter = HTTPAdapter(pool_connections=connections, pool_maxsize=connections)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+
+    def send(self, call: Call, credentials: Mapping[str, str]) -> Response | NoAnswer:
+        """Send one call and return the answer, or why there is none.
+
+        Redirects are never followed, so that credentials go nowhere else.
+        """
+        try:
+            with self._session.request(
+                call.method,
+                call.url,
+                params=dict(call.query),
+                data=None if call.json is None else dumps(call.json).encode(),
+                headers=self._headers(call, credentials),
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as answer:
+                return _read(answer)
+        except requests.RequestException as error:
+            return _explained(error)
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._session.close()
+
+    def _headers(self, call: Call, credentials: Mapping[str, str]) -> dict[str, str]:
+        headers = {"User-Agent": f"bridge/{__version__}", "Accept": "application/json"}
+        if call.json is not None:
+            headers["Content-Type"] = "application/json"
+        if not call.repeatable:
+            # A kept connection may be closed by the other side just as we write to it, and then
+            # nobody knows whether the call arrived.
+            headers["Connection"] = "close"
+        return headers | dict(credentials)
+
+
+def _read(answer: requests.Response) -> Response:
+    body = answer.raw.read(LONGEST_ANSWER, decode_content=True)
+    text = body.decode(answer.encoding or "utf-8", errors="replace")
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    return Response(status=answer.status_code, headers=headers, body=text)
+
+
+def _explained(error: requests.RequestException) -> NoAnswer:
+    if isinstance(error, requests.ConnectTimeout):
+        return NoAnswer(f"no connection within {CONNECT_SECONDS:g} s", sent=False)
+    if isinstance(error, requests.Timeout):
+        return NoAnswer("no answer in time", sent=True)
+    cause = _root(error)
+    if isinstance(cause, (NewConnectionError, SSLError)):
+        return NoAnswer(f"no connection: {_plain(cause)}", sent=False)
+    invalid = (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader)
+    return NoAnswer(f"the connection broke: {_plain(cause)}", sent=not isinstance(error, invalid))
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return what lies at the bottom of what requests and urllib3 wrap."""
+    inner = error.args[0] if error.args else None
+    reason = getattr(inner, "reason", inner)
+    return reason if isinstance(reason, BaseException) else error
+
+
+def _plain(error: BaseException) -> str:
+    text = str(error.args[-1] if error.args else error)
+    return text.rpartition(">: ")[2] or type(error).__name__

@@ -1,0 +1,244 @@
+"""Intake: from an event on disk to conversions and due deliveries, in one transaction.
+
+    normalise → identify → (references joined, customers joined) → fold → resolve → due
+
+It runs the same way whether the event came by webhook, was fetched, or is replayed, and running it
+twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from bridge import attribution, ledger, logs
+from bridge.config import Config
+from bridge.errors import BridgeError, StoreError
+from bridge.model import Conversion, Event, Payment, Status, Told
+from bridge.provider_api import key_setting
+from bridge.store import Store
+from bridge.store.rows import DeliveryRow, EventRow, EventState
+
+log = logs.get()
+
+
+class Intake:
+    """Process events into the ledger."""
+
+    def __init__(self, store: Store, config: Config, askable: Iterable[str] = ()) -> None:
+        self._store = store
+        self._config = config
+        self._askable = frozenset(askable)
+        self.rules = attribution_rules(config, store)
+
+    def process(self, key: str, now: datetime) -> EventState:
+        """Process one stored event; an error of ours is kept with the event, and shown."""
+        try:
+            with self._store.atomic():
+                row = self._store.events.get(key)
+                if row is None or row.state is not EventState.RECEIVED:
+                    return row.state if row else EventState.IGNORED
+                state, reason = self._process(row, now)
+                self._store.events.mark(key, state, reason)
+        except StoreError:
+            raise
+        except Exception as error:  # whatever one event does to us, the next must not wait for it
+            return self._keep_failed(key, error)
+        log.info("processed", event_id=key, state=str(state), reason=reason)
+        return state
+
+    def refresh(self, order: str, now: datetime) -> None:
+        """Fold an order anew, and make due what has changed."""
+        before = {each.id: each for each in self._store.orders.conversions_of(order)}
+        payments = self._store.orders.payments(order)
+        folded = ledger.fold(payments, self._config.settings.amount_basis)
+        after = {each.id: self._resolve(each) for each in folded}
+        for each in after.values():
+            self._put(each, now)
+        for each in before.values():
+            if each.id not in after:
+                self._merge_away(each, list(after.values()), now)
+        self._mark_renewals([*before.values(), *after.values()], now)
+        self._ask_about(order, after.values(), now)
+
+    def add_clicks(
+        self,
+        keys: Sequence[str],
+        clicks: Mapping[str, object],
+        captured_at: datetime,
+        now: datetime,
+        *,
+        exact: bool,
+    ) -> None:
+        """Store clicks, one a vendor, for the customer with these keys; credit what waited."""
+        with self._store.atomic():
+            _, changed = self._store.customers.join(keys)
+            for vendor, value in clicks.items():
+                changed |= self._store.customers.add_click(
+                    vendor, value, keys, captured_at, exact=exact, source="api"
+                )
+            if changed:
+                self.refresh_customer(keys, now)
+        self._store.ring()
+
+    def refresh_customer(self, keys: Iterable[str], now: datetime) -> None:
+        """Credit the orders of a customer anew: a click or an alias has come to light."""
+        aliases = self._store.customers.aliases(list(keys))
+        for order in sorted(self._store.orders.of_keys(aliases)):
+            self.refresh(order, now)
+
+    # ── one event ──
+
+    def _process(self, row: EventRow, now: datetime) -> tuple[EventState, str]:
+        event = row.event
+        provider = self._config.providers.get(event.provider)
+        if provider is None:
+            return EventState.FAILED, f"{event.provider} is not configured any more"
+        if event.waits_for:
+            return self._wait(row, now)
+        payments = [
+            attribution.identify(each, self._config.vendors, self.rules)
+            for each in provider.normalise(event)
+        ]
+        orders = self._store.orders.add(row.key, payments)
+        for payment in payments:
+            orders |= self._join_customer(row.key, payment)
+        for order in sorted(orders):
+            self.refresh(self._store.orders.order_of(order) or order, now)
+        return EventState.PROCESSED, ""
+
+    def _wait(self, row: EventRow, now: datetime) -> tuple[EventState, str]:
+        """Let an event that leaves its object out wait for it, and ask where we can."""
+        event = row.event
+        if event.provider in self._askable:
+            self._store.asks.add(event.provider, event.account, row.key, now)
+            return EventState.WAITING, "its object is being fetched"
+        needed = key_setting(event.provider)
+        return EventState.WAITING, f"it leaves out its object, which {needed} would fetch"
+
+    def _join_customer(self, key: str, payment: Payment) -> set[str]:
+        """Join the keys that came together; return the orders that this may change."""
+        if not payment.keys:
+            return set()
+        _, joined = self._store.customers.join(payment.keys)
+        at = payment.started_at or payment.occurred_at
+        added = [
+            self._store.customers.add_click(
+                vendor,
+                click,
+                payment.keys,
+                at,
+                exact=True,
+                source=f"{payment.provider}:{payment.id}",
+            )
+            for vendor, click in payment.clicks.items()
+        ]
+        if not joined and not any(added):
+            return set()
+        return self._store.orders.of_keys(self._store.customers.aliases(payment.keys))
+
+    def _keep_failed(self, key: str, error: Exception) -> EventState:
+        reason = (
+            str(error) if isinstance(error, BridgeError) else f"{type(error).__name__}: {error}"
+        )
+        log.error(
+            "failed", event_id=key, reason=reason, exc_info=not isinstance(error, BridgeError)
+        )
+        self._store.events.mark(key, EventState.FAILED, reason[:500])
+        return EventState.FAILED
+
+    # ── one order ──
+
+    def _resolve(self, conversion: Conversion) -> Conversion:
+        aliases = self._store.customers.aliases(conversion.keys)
+        stored = self._store.customers.clicks(aliases)
+        return attribution.resolve(conversion, stored, aliases, self._config.vendors, self.rules)
+
+    def _put(self, conversion: Conversion, now: datetime) -> None:
+        stored = self._store.orders.conversion(conversion.id)
+        if stored is not None:
+            conversion = replace(conversion, renewal=stored.renewal)
+        if self._store.orders.put(conversion, now):
+            self._make_due(conversion, now)
+
+    def _make_due(self, conversion: Conversion, now: datetime) -> None:
+        when = max(now, conversion.due_at or now)
+        self._store.deliveries.make_due(conversion.id, self._config.vendors, when)
+
+    def _merge_away(self, gone: Conversion, others: list[Conversion], now: datetime) -> None:
+        """Remove a conversion whose payments now belong to another, without losing what was told.
+
+        What a vendor was told of it passes to the conversion that took its place; where the vendor
+        was told of that one too, the old one is taken back.
+        """
+        doubles = [
+            row
+            for row in self._store.deliveries.of_conversion(gone.id)
+            if not self._pass_on(row, others)
+        ]
+        if not doubles:
+            self._store.orders.remove(gone.id)
+            return
+        empty = replace(gone.value, minor=0)
+        reason = f"it is part of {', '.join(each.id for each in others)}"
+        taken_back = replace(
+            gone, status=Status.DISAPPROVED, taken_back=gone.paid, value=empty, reason=reason
+        )
+        self._put(taken_back, now)
+
+    def _pass_on(self, row: DeliveryRow, others: list[Conversion]) -> bool:
+        """Hand what a vendor was told to the conversion that took this one's place."""
+        if row.told.nothing and row.in_flight is None:
+            return True
+        for other in others:
+            heir = self._store.deliveries.get(f"{other.id}@{row.vendor}")
+            if heir and heir.told.nothing and heir.in_flight is None and row.in_flight is None:
+                told = replace(
+                    row.told, known_as=row.told.known_as or row.conversion.partition(":")[2]
+                )
+                self._store.deliveries.inherit(heir.id, told, f"taken over from {row.id}")
+                self._store.deliveries.inherit(row.id, Told(), f"passed on to {heir.id}")
+                return True
+        return False
+
+    def _mark_renewals(self, conversions: list[Conversion], now: datetime) -> None:
+        names = {(each.provider, each.subscription) for each in conversions if each.subscription}
+        for provider, subscription in sorted(names):
+            stored = self._store.orders.subscription(provider, subscription)
+            for each in ledger.mark_renewals(stored):
+                if self._store.orders.put(each, now):
+                    self._make_due(each, now)
+
+    def _ask_about(self, order: str, conversions: Iterable[Conversion], now: datetime) -> None:
+        """Ask the provider about an order whose sale has not arrived."""
+        for each in conversions:
+            if each.status is Status.PARKED and each.provider in self._askable:
+                refs = (ref.partition(":")[2] for ref in self._store.orders.refs(order))
+                if subject := self._config.providers[each.provider].question(refs):
+                    self._store.asks.add(each.provider, each.account, subject, now)
+
+
+def attribution_rules(config: Config, store: Store) -> attribution.Rules:
+    """Return the merchant's rules of attribution.
+
+    E-mail hashes are keyed with BRIDGE_SECRET_KEY, or with a key made up with the database.
+    """
+    settings = config.settings
+    secret = settings.secret_key.get_secret_value() if settings.secret_key else ""
+    return attribution.Rules(
+        first=settings.attribution == "first",
+        days=settings.attribution_days,
+        external_id_names=tuple(
+            each.strip() for each in settings.external_id_keys.split(",") if each.strip()
+        ),
+        email_key=(secret or store.fact("email_key")).encode(),
+    )
+
+
+def receive(store: Store, event: Event, now: datetime) -> bool:
+    """Store a verified event and wake the workers; return False for one that is here already."""
+    new = store.events.add(event, now)
+    if new:
+        store.ring()
+    return new

@@ -1,0 +1,275 @@
+"""The outbox: tell every vendor what it is still to be told, and record what it answered.
+
+One step of a delivery is: plan the next call from (conversion, told); write it down; send it; judge
+the answer; write down what the vendor has now been told; plan again. It ends when there is nothing
+left to tell (settled), nothing that may be told (skipped), or no telling now (due again, dead,
+unknown).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import assert_never
+
+from bridge import logs, retry
+from bridge.config import Config
+from bridge.http import Sender
+from bridge.model import (
+    Call,
+    Conversion,
+    Dead,
+    Done,
+    NoAnswer,
+    Response,
+    Retry,
+    Skip,
+    Told,
+    Unknown,
+    Verdict,
+)
+from bridge.planning import Rules, plan
+from bridge.store import Store
+from bridge.store.rows import Attempt, DeliveryRow, DeliveryState
+from bridge.vendors.base import AnyVendor
+
+# Longer than any one call can take (connect and read time-outs together).
+LEASE = timedelta(seconds=60)
+# More calls than any vendor needs in a row: a plan that never ends is a mistake of ours.
+MOST_CALLS = 10
+LONGEST_RECORDED = 2000
+
+log = logs.get()
+
+
+def utc_now() -> datetime:
+    """Return the time: the one clock that deliveries are timed by."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Hold what came of a call: what was judged, and what was answered."""
+
+    verdict: Verdict
+    status: int | None
+    answer: str
+    took_ms: int
+
+
+class Outbox:
+    """Deliver what is due, one call at a time per conversion and vendor."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        sender: Sender,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._vendors: Mapping[str, AnyVendor] = config.vendors
+        self._rules = delivery_rules(config)
+        self._dry_run = config.settings.dry_run
+        self._sender = sender
+        self._clock = clock
+        self._jitter = jitter
+        self._redact = logs.Redactor(config.secrets())
+
+    def lease(self, vendor: str, limit: int) -> list[DeliveryRow]:
+        """Take up to `limit` due deliveries of a vendor."""
+        now = self._clock()
+        token = f"{random.getrandbits(64):016x}"
+        return self._store.deliveries.lease(vendor, now, now + LEASE, token, limit)
+
+    def deliver(self, row: DeliveryRow) -> None:
+        """Bring one leased delivery as far as it can be brought now."""
+        if row.in_flight is not None:
+            outcome = _interrupted(row.in_flight)
+            if not (carried_on := self._conclude(row, row.in_flight, outcome)):
+                return
+            row = carried_on
+        for _ in range(MOST_CALLS):
+            conversion = self._store.orders.conversion(row.conversion)
+            if conversion is None:
+                return  # it was merged into another meanwhile, and this row with it
+            step = plan(self._vendors[row.vendor], conversion, row.told, self._rules)
+            if not isinstance(step, Call):
+                self._finish(row, step)
+                return
+            if self._dry_run:
+                self._only_plan(row, step)
+                return
+            if not (carried_on := self._send(row, step)):
+                return
+            row = carried_on
+        self._release(row, DeliveryState.DEAD, f"planned more than {MOST_CALLS} calls in a row")
+
+    # ── one call ──
+
+    def _send(self, row: DeliveryRow, call: Call) -> DeliveryRow | None:
+        """Send one call; return the row to go on with, or None when it was given back."""
+        vendor = self._vendors[row.vendor]
+        if not self._store.deliveries.start(row, call, self._clock() + LEASE):
+            log.warning("lease lost", delivery=row.id)
+            return None
+        started = time.monotonic()
+        answer = self._sender.send(call, vendor.authorize())
+        took_ms = round((time.monotonic() - started) * 1000)
+        return self._conclude(row, call, _judge(vendor, call, answer, took_ms))
+
+    def _conclude(self, row: DeliveryRow, call: Call, outcome: Outcome) -> DeliveryRow | None:
+        """Record what came of a call; return the row to go on with, or None if given back."""
+        verdict = outcome.verdict
+        with self._store.atomic():
+            self._record(row, call, outcome)
+            match verdict:
+                case Told():
+                    held = self._store.deliveries.tell(row, verdict, self._clock())
+                    fresh = replace(
+                        row, told=verdict, in_flight=None, failures=0, failing_since=None
+                    )
+                    return fresh if held else None
+                case Retry():
+                    self._try_again(row, verdict)
+                case Dead():
+                    self._release(row, DeliveryState.DEAD, verdict.reason, failed=True)
+                case Unknown():
+                    self._doubt(row, call, verdict)
+                case _:
+                    assert_never(verdict)
+        return None
+
+    def _try_again(self, row: DeliveryRow, verdict: Retry, told: Told | None = None) -> None:
+        now = self._clock()
+        failing_since = row.failing_since or now
+        next_at = retry.next_attempt_at(
+            row.failures + 1, failing_since, now, self._jitter(), verdict.after
+        )
+        if next_at is None:
+            reason = f"given up after {retry.GIVE_UP_AFTER.days} days: {verdict.reason}"
+            self._release(row, DeliveryState.DEAD, reason, failed=True)
+        else:
+            self._release(
+                row, DeliveryState.DUE, verdict.reason, failed=True, next_at=next_at, told=told
+            )
+
+    def _doubt(self, row: DeliveryRow, call: Call, verdict: Unknown) -> None:
+        """Deal with a call that may have been counted: repeat it, look it up, or ask a person."""
+        if call.repeatable:
+            self._try_again(row, Retry(verdict.reason))
+        elif self._vendors[row.vendor].capabilities.askable:
+            self._try_again(row, Retry(verdict.reason), replace(row.told, doubt=call.step))
+        else:
+            self._release(row, DeliveryState.UNKNOWN, verdict.reason, failed=True, keep_call=True)
+
+    def _finish(self, row: DeliveryRow, step: Done | Skip) -> None:
+        match step:
+            case Done():
+                self._release(row, DeliveryState.SETTLED)
+            case Skip():
+                self._release(row, DeliveryState.SKIPPED, step.reason)
+            case _:
+                assert_never(step)
+
+    def _only_plan(self, row: DeliveryRow, call: Call) -> None:
+        reason = "BRIDGE_DRY_RUN: planned, not sent"
+        outcome = Outcome(Retry(reason), None, "", 0)
+        with self._store.atomic():
+            self._record(row, call, outcome, "planned")
+            self._release(row, DeliveryState.PLANNED, f"{reason}: {call.step}")
+
+    # ── records ──
+
+    def _record(self, row: DeliveryRow, call: Call, outcome: Outcome, name: str = "") -> None:
+        verdict = outcome.verdict
+        reason = "" if isinstance(verdict, Told) else verdict.reason
+        name = name or ("accepted" if isinstance(verdict, Told) else type(verdict).__name__.lower())
+        attempt = Attempt(
+            delivery=row.id,
+            number=0,
+            at=self._clock(),
+            call=call,
+            outcome=name,
+            reason=self._redact(reason),
+            status=outcome.status,
+            answer=self._redact(outcome.answer[:LONGEST_RECORDED]),
+            took_ms=outcome.took_ms,
+        )
+        self._store.deliveries.record(attempt)
+        write = log.error if isinstance(verdict, (Dead, Unknown)) else log.info
+        write(
+            "attempt",
+            delivery=row.id,
+            step=call.step,
+            outcome=name,
+            status=outcome.status,
+            took_ms=outcome.took_ms,
+            reason=self._redact(reason),
+        )
+
+    def _release(
+        self,
+        row: DeliveryRow,
+        state: DeliveryState,
+        reason: str = "",
+        *,
+        failed: bool = False,
+        keep_call: bool = False,
+        next_at: datetime | None = None,
+        told: Told | None = None,
+    ) -> None:
+        held = self._store.deliveries.release(
+            row,
+            state,
+            self._clock(),
+            reason=self._redact(reason),
+            failed=failed,
+            keep_call=keep_call,
+            next_at=next_at,
+            told=told,
+        )
+        if not held:
+            log.warning("lease lost", delivery=row.id)
+
+
+def delivery_rules(config: Config) -> Rules:
+    """Return the merchant's rules of delivery."""
+    return Rules(
+        deliver_tests=config.settings.test_events == "deliver",
+        first_payment_only=config.settings.recurring == "first",
+    )
+
+
+def explain(
+    vendor: AnyVendor, conversion: Conversion, told: Told, rules: Rules
+) -> list[Call | Done | Skip]:
+    """Return the calls that would be made now if each were accepted, and how it would end."""
+    steps: list[Call | Done | Skip] = []
+    for _ in range(MOST_CALLS):
+        step = plan(vendor, conversion, told, rules)
+        steps.append(step)
+        if not isinstance(step, Call):
+            break
+        told = step.tells
+    return steps
+
+
+def _judge(vendor: AnyVendor, call: Call, answer: Response | NoAnswer, took_ms: int) -> Outcome:
+    if isinstance(answer, Response):
+        return Outcome(vendor.judge(call, answer), answer.status, answer.body, took_ms)
+    verdict = (
+        Unknown(answer.reason) if answer.sent and not call.repeatable else Retry(answer.reason)
+    )
+    return Outcome(verdict, None, "", took_ms)
+
+
+def _interrupted(call: Call) -> Outcome:
+    """Judge a call that was about to be sent when its worker stopped."""
+    reason = "the worker stopped while it was sending"
+    return Outcome(Retry(reason) if call.repeatable else Unknown(reason), None, "", 0)

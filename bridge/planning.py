@@ -1,0 +1,52 @@
+"""Planning: the merchant's own rules first, then the vendor's.
+
+What holds a conversion back whoever the vendor is (a parked refund, test traffic, nothing paid,
+a renewal) is decided here, so that a vendor only knows its own rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from bridge.model import Conversion, ConversionKind, Plan, Skip, Status, Told
+from bridge.money import Money
+from bridge.vendors.base import AnyVendor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Hold the merchant's rules of delivery."""
+
+    deliver_tests: bool = False
+    first_payment_only: bool = False
+
+
+def plan(vendor: AnyVendor, conversion: Conversion, told: Told, rules: Rules) -> Plan:
+    """Return the next call to a vendor, or why there is none."""
+    reason = _held_back(conversion, rules)
+    if reason and told.nothing:
+        return Skip(reason)
+    if _is_unwanted_renewal(conversion, rules):
+        # It was told before an earlier payment of its subscription arrived: take it back.
+        nothing = Money(0, conversion.value.currency)
+        conversion = replace(conversion, status=Status.DISAPPROVED, value=nothing)
+    return vendor.next_call(conversion, told)
+
+
+def _held_back(conversion: Conversion, rules: Rules) -> str:
+    if conversion.status is Status.PARKED:
+        return conversion.reason
+    if conversion.test and not rules.deliver_tests:
+        return "test mode (BRIDGE_TEST_EVENTS=deliver sends it)"
+    if conversion.kind is ConversionKind.LEAD:
+        return ""
+    if _is_unwanted_renewal(conversion, rules):
+        return "a renewal (BRIDGE_RECURRING=first credits only the first payment)"
+    if conversion.paid.minor == 0:
+        why = f" ({conversion.reason.replace('_', ' ')})" if conversion.reason else ""
+        return f"nothing was paid{why}"
+    return ""
+
+
+def _is_unwanted_renewal(conversion: Conversion, rules: Rules) -> bool:
+    return conversion.renewal and rules.first_payment_only

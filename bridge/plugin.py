@@ -1,0 +1,52 @@
+"""What providers and vendors share: they are found in a folder, and declare their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T")
+
+
+class PluginSettings(BaseModel):
+    """Be the base of a plugin's settings: field `api_key` of `taapit` is read from TAAPIT_API_KEY.
+
+    Fields without a default are required once any of them is set. Secrets are `SecretStr`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def safe_url(url: str) -> str:
+    """Return an address without its trailing slash; raise ValueError unless it is safe to call.
+
+    Credentials go there: it must be https, or http to this very machine.
+    """
+    parts = urlsplit(url)
+    local = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+    secure = parts.scheme == "https" or (parts.scheme == "http" and local)
+    if url and not (parts.hostname and secure):
+        raise ValueError("must be an https:// address (http:// only for this machine)")
+    return url.rstrip("/")
+
+
+def discover(package: str, path: Iterable[str], base: type[T]) -> dict[str, type[T]]:
+    """Return every subclass of `base` in the files of a package, by its name, in order of files."""
+    found: dict[str, type[T]] = {}
+    for module in sorted(iter_modules(path), key=lambda each: each.name):
+        contents = vars(import_module(f"{package}.{module.name}"))
+        for each in contents.values():
+            if (
+                isinstance(each, type)
+                and issubclass(each, base)
+                and each.__module__.endswith(module.name)
+            ):
+                name = getattr(each, "name", None)
+                if isinstance(name, str):
+                    found[name] = each
+    return found

@@ -1,0 +1,103 @@
+"""Stripe: https://docs.stripe.com/webhooks
+
+Layouts before and after version 2025-03-31.basil are read by their shape, never by the version they
+claim: an endpoint's version is pinned when it is made, and events fetched later come in another.
+
+`settings` are its settings, `meanings` says what each event means, `objects` reads the objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from stripe import SignatureVerificationError, WebhookSignature
+
+from bridge.errors import PayloadError, SignatureError
+from bridge.model import Event, Payment, WebhookRequest
+from bridge.providers.base import Provider, dig, moment, parse_json, secrets_in, text
+from bridge.providers.stripe.meanings import MEANINGS
+from bridge.providers.stripe.settings import StripeSettings
+
+__all__ = ["Stripe", "StripeSettings"]
+
+TOLERANCE_SECONDS = 300
+
+
+class Stripe(Provider[StripeSettings]):
+    """Verify and normalise what Stripe sends."""
+
+    name = "stripe"
+    title = "Stripe"
+    settings_type = StripeSettings
+
+    def verify(self, request: WebhookRequest, now: datetime) -> Event:
+        """Check the signature against every secret, and its age 300 s either way."""
+        header = request.headers.get("stripe-signature", "")
+        if not header:
+            raise SignatureError("Stripe-Signature is missing", code="missing_signature")
+        try:
+            body = request.body.decode("utf-8")
+        except UnicodeDecodeError:
+            raise PayloadError("the body is not UTF-8 text") from None
+        if not any(
+            _is_signed(body, header, key) for key in secrets_in(self.settings.webhook_secret)
+        ):
+            raise SignatureError("Stripe-Signature does not match (check STRIPE_WEBHOOK_SECRET)")
+        age = int(now.timestamp()) - WebhookSignature._get_timestamp_and_signatures(header, "v1")[0]
+        if abs(age) > TOLERANCE_SECONDS:
+            when = f"{age} s old" if age > 0 else f"{-age} s in the future"
+            raise SignatureError(
+                f"Stripe-Signature is {when}, more than {TOLERANCE_SECONDS} s "
+                "(check this machine's clock)",
+                code="stale_signature",
+            )
+        return self.read(body)
+
+    def read(self, body: str) -> Event:
+        """Read a snapshot event, or a thin one that waits for its object to be fetched."""
+        data = parse_json(body, "Stripe")
+        kind = data.get("type")
+        if not isinstance(data.get("id"), str) or not isinstance(kind, str):
+            raise PayloadError("the body is no Stripe event: it has no id or no type")
+        thin = data.get("object") == "v2.core.event"
+        snapshot_type = kind.removeprefix("v1.") if thin else kind
+        return Event(
+            id=data["id"],
+            provider=self.name,
+            type=kind,
+            occurred_at=moment(data.get("created")),
+            body=body,
+            account=text(data.get("account") or (data.get("context") if thin else "")),
+            test=not data.get("livemode", True),
+            waits_for="STRIPE_API_KEY" if thin and snapshot_type in MEANINGS else "",
+            ignored="" if snapshot_type in MEANINGS else f"{kind} says nothing about money",
+        )
+
+    def normalise(self, event: Event) -> list[Payment]:
+        """Say what an event means; the table MEANINGS tells by which function."""
+        meaning = MEANINGS.get(event.type)
+        if meaning is None or event.ignored:
+            return []
+        thing = dig(parse_json(event.body, "Stripe"), "data", "object")
+        if not isinstance(thing, Mapping) or not isinstance(thing.get("id"), str):
+            raise PayloadError(f"{event.type} {event.id} has no data.object with an id")
+        return meaning(event, thing, self.settings)
+
+    def sign(self, body: str, now: datetime) -> Mapping[str, str]:
+        """Sign as Stripe does, with the first of the secrets."""
+        secret = secrets_in(self.settings.webhook_secret)[0]
+        at = int(now.timestamp())
+        return {"Stripe-Signature": WebhookSignature.generate_signature_header(body, secret, at)}
+
+    def question(self, references: Iterable[str]) -> str:
+        """Ask by payment intent: the only key that InvoicePayment.list takes."""
+        return min((each for each in references if each.startswith("pi_")), default="")
+
+
+def _is_signed(body: str, header: str, secret: str) -> bool:
+    # No tolerance here: the age is checked against the caller's clock, in both directions.
+    try:
+        return bool(WebhookSignature.verify_header(body, header, secret))
+    except SignatureVerificationError:
+        return False

@@ -1,0 +1,58 @@
+"""The store: everything that must survive. One protocol, an implementation per database.
+
+What one acknowledges is on disk; what belongs together is written together, in `atomic()`.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from bridge.errors import ConfigError
+from bridge.store.asks import Asks
+from bridge.store.customers import Customers
+from bridge.store.deliveries import Deliveries
+from bridge.store.events import Events
+from bridge.store.orders import Orders
+from bridge.store.sqlite import SqliteStore
+
+SQLITE = "sqlite:///"
+
+
+class Store(Protocol):
+    """Keep events, orders, customers, deliveries and asks; every method may raise StoreError."""
+
+    events: Events
+    orders: Orders
+    customers: Customers
+    deliveries: Deliveries
+    asks: Asks
+
+    def migrate(self) -> list[str]:
+        """Bring the schema up to date; return the names of the steps that ran."""
+
+    def check(self) -> None:
+        """Raise StoreError unless the database is reachable and up to date."""
+
+    def fact(self, name: str) -> str:
+        """Return a value that was made up when the database was."""
+
+    def atomic(self) -> AbstractContextManager[None]:
+        """Run a block in one transaction that other writers wait for; nested blocks join it."""
+
+    def ring(self) -> None:
+        """Wake the workers: something is to be done."""
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until somebody rings, at most so long; tell whether it was rung."""
+
+    def close(self) -> None:
+        """Give back every connection."""
+
+
+def open_store(url: str) -> Store:
+    """Open the store at a DATABASE_URL; raise ConfigError for an address nothing here can open."""
+    if url.startswith(SQLITE) and url != SQLITE:
+        return SqliteStore(url.removeprefix(SQLITE))
+    scheme = url.partition(":")[0]
+    raise ConfigError(f"DATABASE_URL begins with {scheme!r}: it must be sqlite:///path/to/file.db")

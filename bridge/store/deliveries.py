@@ -1,0 +1,262 @@
+"""Deliveries: the outbox. One row per conversion and vendor, and every attempt ever made.
+
+A worker takes a lease on a due row, so that one call at most is in flight for it; a row that
+changes meanwhile is marked `again` and comes due once more. The call about to be sent is on disk
+before it is sent: a lease that ran out with a call in flight has an unknown outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from bridge.codec import dump, from_iso, iso, load
+from bridge.model import Call, Told
+from bridge.store.database import Database
+from bridge.store.rows import Attempt, DeliveryRow, DeliveryState, Row
+
+
+class Deliveries:
+    """Keep what each vendor has been told, and what it is still to be told."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def make_due(self, conversion: str, vendors: Iterable[str], now: datetime) -> None:
+        """Mark a conversion's deliveries due: it has changed.
+
+        One that is being sent is looked at again afterwards; one whose outcome is unknown stays so
+        until a person resolves it; one that waits for its retry keeps waiting.
+        """
+        for vendor in vendors:
+            self._db.execute(
+                """INSERT INTO deliveries
+                       (id, conversion, vendor, state, next_attempt_at, updated_at)
+                   VALUES (:id, :conversion, :vendor, 'due', :now, :now)
+                   ON CONFLICT (id) DO UPDATE SET
+                       again = CASE WHEN state IN ('sending', 'unknown') THEN 1 ELSE 0 END,
+                       next_attempt_at = CASE WHEN state IN ('due', 'sending', 'unknown')
+                           THEN deliveries.next_attempt_at ELSE :now END,
+                       failures = CASE WHEN state = 'dead' THEN 0 ELSE failures END,
+                       failing_since = CASE WHEN state = 'dead' THEN NULL ELSE failing_since END,
+                       state = CASE WHEN state IN ('sending', 'unknown') THEN state ELSE 'due' END,
+                       updated_at = :now""",
+                {
+                    "id": f"{conversion}@{vendor}",
+                    "conversion": conversion,
+                    "vendor": vendor,
+                    "now": iso(now),
+                },
+            )
+
+    def lease(
+        self, vendor: str, now: datetime, until: datetime, token: str, limit: int
+    ) -> list[DeliveryRow]:
+        """Take due deliveries of a vendor, and those whose lease ran out, oldest first."""
+        rows = self._db.query(
+            """UPDATE deliveries SET state = 'sending', lease = :token, leased_until = :until
+               WHERE id IN (
+                   SELECT id FROM deliveries WHERE vendor = :vendor AND (
+                       (state = 'due' AND next_attempt_at <= :now)
+                       OR (state = 'sending' AND leased_until <= :now))
+                   ORDER BY next_attempt_at LIMIT :limit)
+               RETURNING *""",
+            {
+                "vendor": vendor,
+                "now": iso(now),
+                "until": iso(until),
+                "token": token,
+                "limit": limit,
+            },
+        )
+        return [_delivery_row(row) for row in rows]
+
+    def start(self, row: DeliveryRow, call: Call, until: datetime) -> bool:
+        """Record the call about to be sent; return False where the lease was lost."""
+        return self._held(
+            row,
+            "in_flight = :in_flight, leased_until = :until",
+            {"in_flight": dump(call), "until": iso(until)},
+        )
+
+    def record(self, attempt: Attempt) -> None:
+        """Add an attempt to the history."""
+        self._db.execute(
+            """INSERT INTO attempts (delivery, number, at, call, outcome, reason, status, answer,
+                   took_ms)
+               VALUES (:delivery, (SELECT coalesce(max(number), 0) + 1 FROM attempts
+                   WHERE delivery = :delivery), :at, :call, :outcome, :reason, :status, :answer,
+                   :took_ms)""",
+            {
+                "delivery": attempt.delivery,
+                "at": iso(attempt.at),
+                "call": dump(attempt.call),
+                "outcome": attempt.outcome,
+                "reason": attempt.reason,
+                "status": attempt.status,
+                "answer": attempt.answer,
+                "took_ms": attempt.took_ms,
+            },
+        )
+
+    def tell(self, row: DeliveryRow, told: Told, now: datetime) -> bool:
+        """Record what the vendor has accepted, while keeping the lease."""
+        return self._held(
+            row,
+            """told = :told, in_flight = '', failures = 0, failing_since = NULL,
+               attempts = attempts + 1, updated_at = :now""",
+            {"told": dump(told), "now": iso(now)},
+        )
+
+    def release(
+        self,
+        row: DeliveryRow,
+        state: DeliveryState,
+        now: datetime,
+        *,
+        reason: str = "",
+        told: Told | None = None,
+        next_at: datetime | None = None,
+        failed: bool = False,
+        keep_call: bool = False,
+    ) -> bool:
+        """Give a delivery back in a new state; due at once where it changed meanwhile.
+
+        `failed` counts an attempt that did not succeed; `keep_call` leaves the call in flight on
+        record, for a person to resolve. Returns False where the lease was lost.
+        """
+        return self._held(
+            row,
+            """state = CASE WHEN again = 1 AND :state != 'unknown' THEN 'due' ELSE :state END,
+               next_attempt_at = CASE WHEN again = 1 AND :state != 'unknown' AND :next_at IS NULL
+                   THEN :now ELSE :next_at END,
+               again = CASE WHEN :state = 'unknown' THEN again ELSE 0 END,
+               reason = :reason, told = coalesce(:told, told),
+               in_flight = CASE WHEN :keep_call = 1 THEN in_flight ELSE '' END,
+               attempts = attempts + :failed, failures = failures + :failed,
+               failing_since = CASE WHEN :failed = 1 THEN coalesce(failing_since, :now) END,
+               lease = '', leased_until = NULL, updated_at = :now""",
+            {
+                "state": state,
+                "now": iso(now),
+                "reason": reason,
+                "told": None if told is None else dump(told),
+                "next_at": iso(next_at) if next_at else None,
+                "failed": int(failed),
+                "keep_call": int(keep_call),
+            },
+        )
+
+    def revive(self, id: str, now: datetime, told: Told | None = None) -> bool:
+        """Make a delivery due at once, retries counted afresh; False where it is sending."""
+        return bool(
+            self._db.execute(
+                """UPDATE deliveries SET state = 'due', next_attempt_at = :now, in_flight = '',
+                       told = coalesce(:told, told), failures = 0, failing_since = NULL,
+                       reason = '', updated_at = :now
+                   WHERE id = :id AND state != 'sending'""",
+                {"id": id, "now": iso(now), "told": None if told is None else dump(told)},
+            )
+        )
+
+    def inherit(self, id: str, told: Told, reason: str) -> None:
+        """Hand what a vendor was told of one conversion to the one it was merged into."""
+        self._db.execute(
+            "UPDATE deliveries SET told = :told, reason = :reason WHERE id = :id",
+            {"id": id, "told": dump(told), "reason": reason},
+        )
+
+    def get(self, id: str) -> DeliveryRow | None:
+        """Return one delivery by its id."""
+        rows = self._db.query("SELECT * FROM deliveries WHERE id = :id", {"id": id})
+        return _delivery_row(rows[0]) if rows else None
+
+    def of_conversion(self, conversion: str) -> list[DeliveryRow]:
+        """Return the deliveries of one conversion, by vendor."""
+        rows = self._db.query(
+            "SELECT * FROM deliveries WHERE conversion = :id ORDER BY vendor", {"id": conversion}
+        )
+        return [_delivery_row(row) for row in rows]
+
+    def newest(self, state: str = "", limit: int = 100) -> list[DeliveryRow]:
+        """Return the deliveries that changed last, of one state if given."""
+        rows = self._db.query(
+            """SELECT * FROM deliveries WHERE :state = '' OR state = :state
+               ORDER BY updated_at DESC, id LIMIT :limit""",
+            {"state": state, "limit": limit},
+        )
+        return [_delivery_row(row) for row in rows]
+
+    def attempts(self, delivery: str) -> list[Attempt]:
+        """Return every attempt at a delivery, oldest first."""
+        rows = self._db.query(
+            "SELECT * FROM attempts WHERE delivery = :id ORDER BY number", {"id": delivery}
+        )
+        return [_attempt(row) for row in rows]
+
+    def next_at(self, vendors: Iterable[str]) -> datetime | None:
+        """Return when the next delivery of these vendors comes due, or its lease runs out."""
+        soonest: list[str] = []
+        for vendor in vendors:
+            rows = self._db.query(
+                """SELECT min(at) AS at FROM (
+                       SELECT min(next_attempt_at) AS at FROM deliveries
+                           WHERE vendor = :vendor AND state = 'due'
+                       UNION ALL SELECT min(leased_until) FROM deliveries
+                           WHERE vendor = :vendor AND state = 'sending') AS soonest""",
+                {"vendor": vendor},
+            )
+            soonest += [row["at"] for row in rows if row["at"]]
+        return from_iso(min(soonest)) if soonest else None
+
+    def count(self) -> dict[str, dict[str, int]]:
+        """Return how many deliveries each vendor has in each state."""
+        rows = self._db.query(
+            "SELECT vendor, state, count(*) AS n FROM deliveries GROUP BY vendor, state"
+        )
+        counts: dict[str, dict[str, int]] = {}
+        for row in rows:
+            counts.setdefault(row["vendor"], {})[row["state"]] = row["n"]
+        return counts
+
+    def _held(self, row: DeliveryRow, change: str, params: dict[str, object]) -> bool:
+        held = {"id": row.id, "lease": row.lease}
+        # The change is one of this class's own texts; every value is a parameter.
+        sql = f"UPDATE deliveries SET {change} WHERE id = :id AND lease = :lease"  # noqa: S608
+        return self._db.execute(sql, params | held) == 1
+
+
+def _delivery_row(row: Row) -> DeliveryRow:
+    return DeliveryRow(
+        id=row["id"],
+        conversion=row["conversion"],
+        vendor=row["vendor"],
+        state=DeliveryState(row["state"]),
+        reason=row["reason"],
+        told=load(Told, row["told"]),
+        in_flight=load(Call, row["in_flight"]) if row["in_flight"] else None,
+        attempts=row["attempts"],
+        failures=row["failures"],
+        failing_since=_time(row["failing_since"]),
+        next_attempt_at=_time(row["next_attempt_at"]) if row["state"] == "due" else None,
+        lease=row["lease"],
+        updated_at=from_iso(row["updated_at"]),
+    )
+
+
+def _attempt(row: Row) -> Attempt:
+    return Attempt(
+        delivery=row["delivery"],
+        number=row["number"],
+        at=from_iso(row["at"]),
+        call=load(Call, row["call"]),
+        outcome=row["outcome"],
+        reason=row["reason"],
+        status=row["status"],
+        answer=row["answer"],
+        took_ms=row["took_ms"],
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return from_iso(text) if text else None

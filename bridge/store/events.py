@@ -1,0 +1,125 @@
+"""Events: the inbox. What is here has been acknowledged to the provider, and is never lost."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from bridge.codec import from_iso, iso
+from bridge.model import Event
+from bridge.store.database import Database
+from bridge.store.rows import EventRow, EventState, Row
+
+
+def key_of(event: Event) -> str:
+    """Return what names an event over all providers and connected accounts."""
+    where = f"{event.provider}:{event.account}/" if event.account else f"{event.provider}:"
+    return where + event.id
+
+
+class Events:
+    """Keep verified events, raw, with what became of them."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(self, event: Event, received_at: datetime) -> bool:
+        """Store an event; return False where it is stored already, which changes nothing."""
+        state = EventState.IGNORED if event.ignored else EventState.RECEIVED
+        added = self._db.execute(
+            """INSERT INTO events (key, provider, id, type, account, state, reason,
+                   occurred_at, received_at, test, fetched, waits_for, ignored, body)
+               VALUES (:key, :provider, :id, :type, :account, :state, :reason,
+                   :occurred_at, :received_at, :test, :fetched, :waits_for, :ignored, :body)
+               ON CONFLICT (key) DO NOTHING""",
+            {
+                "key": key_of(event),
+                "provider": event.provider,
+                "id": event.id,
+                "type": event.type,
+                "account": event.account,
+                "state": state,
+                "reason": event.ignored,
+                "occurred_at": iso(event.occurred_at),
+                "received_at": iso(received_at),
+                "test": int(event.test),
+                "fetched": int(event.fetched),
+                "waits_for": event.waits_for,
+                "ignored": event.ignored,
+                "body": event.body,
+            },
+        )
+        return added == 1
+
+    def get(self, key: str) -> EventRow | None:
+        """Return one event by its key."""
+        rows = self._db.query("SELECT * FROM events WHERE key = :key", {"key": key})
+        return _event_row(rows[0]) if rows else None
+
+    def find(self, id: str) -> list[EventRow]:
+        """Return the events with the provider's id, of any account, oldest first."""
+        rows = self._db.query(
+            "SELECT * FROM events WHERE id = :id OR key = :id ORDER BY position", {"id": id}
+        )
+        return [_event_row(row) for row in rows]
+
+    def received(self, limit: int) -> list[str]:
+        """Return the keys of events that wait to be processed, oldest first."""
+        rows = self._db.query(
+            "SELECT key FROM events WHERE state = 'received' ORDER BY position LIMIT :limit",
+            {"limit": limit},
+        )
+        return [row["key"] for row in rows]
+
+    def newest(self, state: str = "", limit: int = 100) -> list[EventRow]:
+        """Return the newest events, of one state if given, newest first."""
+        rows = self._db.query(
+            """SELECT * FROM events WHERE :state = '' OR state = :state
+               ORDER BY position DESC LIMIT :limit""",
+            {"state": state, "limit": limit},
+        )
+        return [_event_row(row) for row in rows]
+
+    def mark(self, key: str, state: EventState, reason: str = "") -> None:
+        """Record what became of an event."""
+        self._db.execute(
+            "UPDATE events SET state = :state, reason = :reason WHERE key = :key",
+            {"key": key, "state": state, "reason": reason},
+        )
+
+    def count(self) -> dict[str, int]:
+        """Return how many events there are in each state."""
+        rows = self._db.query("SELECT state, count(*) AS n FROM events GROUP BY state")
+        return {row["state"]: row["n"] for row in rows}
+
+    def of_payments(self, refs: list[str]) -> list[EventRow]:
+        """Return the events whose payments carry one of these references, oldest first."""
+        found: dict[str, EventRow] = {}
+        for ref in refs:
+            rows = self._db.query(
+                """SELECT DISTINCT events.* FROM events
+                   JOIN payments ON payments.event = events.key WHERE payments.ref = :ref""",
+                {"ref": ref},
+            )
+            found |= {row["key"]: _event_row(row) for row in rows}
+        return sorted(found.values(), key=lambda row: (row.event.occurred_at, row.key))
+
+
+def _event_row(row: Row) -> EventRow:
+    return EventRow(
+        key=row["key"],
+        event=Event(
+            id=row["id"],
+            provider=row["provider"],
+            type=row["type"],
+            occurred_at=from_iso(row["occurred_at"]),
+            body=row["body"],
+            account=row["account"],
+            test=bool(row["test"]),
+            fetched=bool(row["fetched"]),
+            waits_for=row["waits_for"],
+            ignored=row["ignored"],
+        ),
+        state=EventState(row["state"]),
+        reason=row["reason"],
+        received_at=from_iso(row["received_at"]),
+    )

@@ -1,0 +1,147 @@
+"""The schema, as numbered steps; each runs once, in one transaction with the record that it ran."""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+migrations = Migrations("bridge")
+
+
+@migrations()
+def m001_the_spine(db: Database) -> None:
+    """Create events, the ledger, customers, deliveries."""
+    for statement in filter(str.strip, _SPINE.split(";")):
+        db.execute(statement)
+    db.execute("INSERT INTO facts VALUES ('email_key', ?)", [secrets.token_hex(32)])
+
+
+_SPINE = """
+CREATE TABLE facts (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE events (
+    position INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    provider TEXT NOT NULL,
+    id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    account TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    occurred_at TEXT NOT NULL,
+    received_at TEXT NOT NULL,
+    test INTEGER NOT NULL,
+    fetched INTEGER NOT NULL,
+    waits_for TEXT NOT NULL,
+    ignored TEXT NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_by_state ON events (state, position);
+CREATE INDEX events_by_id ON events (id);
+
+CREATE TABLE refs (
+    ref TEXT PRIMARY KEY,
+    grp TEXT NOT NULL
+) STRICT;
+CREATE INDEX refs_by_group ON refs (grp);
+
+CREATE TABLE payments (
+    event TEXT NOT NULL REFERENCES events (key),
+    position INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    ref TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (event, position)
+) STRICT;
+CREATE INDEX payments_by_ref ON payments (ref);
+CREATE INDEX payments_by_id ON payments (id);
+
+CREATE TABLE conversions (
+    id TEXT PRIMARY KEY,
+    ref TEXT NOT NULL,
+    customer TEXT NOT NULL,
+    customer_key TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    subscription TEXT NOT NULL,
+    status TEXT NOT NULL,
+    occurred_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+CREATE INDEX conversions_by_ref ON conversions (ref);
+CREATE INDEX conversions_by_customer_key ON conversions (customer_key);
+CREATE INDEX conversions_by_subscription ON conversions (provider, subscription);
+CREATE INDEX conversions_by_time ON conversions (occurred_at, id);
+CREATE INDEX conversions_by_customer ON conversions (customer);
+CREATE INDEX conversions_by_status ON conversions (status);
+
+CREATE TABLE aliases (
+    key TEXT PRIMARY KEY,
+    customer TEXT NOT NULL
+) STRICT;
+CREATE INDEX aliases_by_customer ON aliases (customer);
+
+CREATE TABLE clicks (
+    id TEXT PRIMARY KEY,
+    key TEXT NOT NULL,
+    vendor TEXT NOT NULL,
+    value TEXT NOT NULL,
+    keys TEXT NOT NULL,
+    captured_at TEXT NOT NULL,
+    exact INTEGER NOT NULL,
+    source TEXT NOT NULL
+) STRICT;
+CREATE INDEX clicks_by_key ON clicks (key);
+
+CREATE TABLE deliveries (
+    id TEXT PRIMARY KEY,
+    conversion TEXT NOT NULL REFERENCES conversions (id),
+    vendor TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT '',
+    told TEXT NOT NULL DEFAULT '{}',
+    in_flight TEXT NOT NULL DEFAULT '',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0,
+    failing_since TEXT,
+    next_attempt_at TEXT,
+    lease TEXT NOT NULL DEFAULT '',
+    leased_until TEXT,
+    again INTEGER NOT NULL DEFAULT 0,
+    updated_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX deliveries_by_conversion ON deliveries (conversion);
+CREATE INDEX deliveries_due ON deliveries (vendor, state, next_attempt_at);
+CREATE INDEX deliveries_by_state ON deliveries (state, updated_at);
+
+CREATE TABLE attempts (
+    delivery TEXT NOT NULL REFERENCES deliveries (id),
+    number INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    call TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    status INTEGER,
+    answer TEXT NOT NULL,
+    took_ms INTEGER NOT NULL,
+    PRIMARY KEY (delivery, number)
+) STRICT;
+
+CREATE TABLE asks (
+    provider TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    account TEXT NOT NULL,
+    state TEXT NOT NULL,
+    asked INTEGER NOT NULL,
+    first_at TEXT NOT NULL,
+    next_at TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (provider, account, subject)
+) STRICT;
+CREATE INDEX asks_due ON asks (state, next_at);
+"""

@@ -1,0 +1,179 @@
+"""Orders: the references that belong together, their payments, and the conversions they amount to.
+
+References are kept as disjoint sets, so that joining two orders changes rows of one table only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from bridge.codec import dump, iso, load
+from bridge.model import Conversion, Payment
+from bridge.store.database import Database
+from bridge.store.rows import Row
+from bridge.store.sets import REFS, find, join
+
+
+def ref_of(provider: str, reference: str) -> str:
+    """Return what names a provider's reference over all providers."""
+    return f"{provider}:{reference}"
+
+
+class Orders:
+    """Keep payments and conversions."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(self, event: str, payments: Sequence[Payment]) -> set[str]:
+        """Store the payments of an event, once; return the orders they belong to."""
+        orders = set()
+        for position, payment in enumerate(payments):
+            refs = sorted(ref_of(payment.provider, each) for each in payment.references)
+            if refs:
+                orders.add(join(self._db, REFS, refs))
+            self._db.execute(
+                """INSERT INTO payments (event, position, id, ref, body)
+                   VALUES (:event, :position, :id, :ref, :body)
+                   ON CONFLICT (event, position) DO UPDATE
+                   SET id = excluded.id, ref = excluded.ref, body = excluded.body""",
+                {
+                    "event": event,
+                    "position": position,
+                    "id": payment.id,
+                    "ref": refs[0] if refs else "",
+                    "body": dump(payment),
+                },
+            )
+        return {self.order_of(each) for each in orders}
+
+    def order_of(self, ref: str) -> str:
+        """Return the order that a reference belongs to, or "" for an unknown one."""
+        return find(self._db, REFS, ref)
+
+    def refs(self, order: str) -> list[str]:
+        """Return all references of an order."""
+        rows = self._db.query("SELECT ref FROM refs WHERE grp = :grp ORDER BY ref", {"grp": order})
+        return [row["ref"] for row in rows]
+
+    def payments(self, order: str) -> list[Payment]:
+        """Return all payments of an order."""
+        rows = self._db.query(
+            """SELECT payments.body FROM payments JOIN refs ON refs.ref = payments.ref
+               WHERE refs.grp = :grp ORDER BY payments.event, payments.position""",
+            {"grp": order},
+        )
+        return [load(Payment, row["body"]) for row in rows]
+
+    def of_event(self, event: str) -> list[Payment]:
+        """Return the payments that one event told of."""
+        rows = self._db.query(
+            "SELECT body FROM payments WHERE event = :event ORDER BY position", {"event": event}
+        )
+        return [load(Payment, row["body"]) for row in rows]
+
+    def of_keys(self, keys: Iterable[str]) -> set[str]:
+        """Return the orders of the customers with these keys."""
+        orders: set[str] = set()
+        for key in keys:
+            rows = self._db.query(
+                """SELECT DISTINCT refs.grp FROM conversions
+                   JOIN refs ON refs.ref = conversions.ref
+                   WHERE conversions.customer_key = :key""",
+                {"key": key},
+            )
+            orders |= {row["grp"] for row in rows}
+        return orders
+
+    def conversions_of(self, order: str) -> list[Conversion]:
+        """Return the conversions that an order amounts to as yet."""
+        rows = self._db.query(
+            """SELECT conversions.body FROM conversions JOIN refs ON refs.ref = conversions.ref
+               WHERE refs.grp = :grp ORDER BY conversions.id""",
+            {"grp": order},
+        )
+        return [load(Conversion, row["body"]) for row in rows]
+
+    def subscription(self, provider: str, subscription: str) -> list[Conversion]:
+        """Return the conversions of one subscription."""
+        rows = self._db.query(
+            """SELECT body FROM conversions
+               WHERE provider = :provider AND subscription = :subscription""",
+            {"provider": provider, "subscription": subscription},
+        )
+        return [load(Conversion, row["body"]) for row in rows]
+
+    def put(self, conversion: Conversion, now: datetime) -> bool:
+        """Store a conversion as it stands now; return False where nothing about it is new."""
+        body = dump(conversion)
+        stored = self._db.query(
+            "SELECT body FROM conversions WHERE id = :id", {"id": conversion.id}
+        )
+        if stored and stored[0]["body"] == body:
+            return False
+        self._db.execute(
+            """INSERT INTO conversions (id, ref, customer, customer_key, provider, subscription,
+                   status, occurred_at, updated_at, body)
+               VALUES (:id, :ref, :customer, :customer_key, :provider, :subscription,
+                   :status, :occurred_at, :updated_at, :body)
+               ON CONFLICT (id) DO UPDATE SET customer = excluded.customer,
+                   customer_key = excluded.customer_key, subscription = excluded.subscription,
+                   status = excluded.status, occurred_at = excluded.occurred_at,
+                   updated_at = excluded.updated_at, body = excluded.body""",
+            {
+                "id": conversion.id,
+                "ref": ref_of(conversion.provider, conversion.order),
+                "customer": conversion.customer,
+                "customer_key": next(iter(conversion.keys), ""),
+                "provider": conversion.provider,
+                "subscription": conversion.subscription,
+                "status": conversion.status,
+                "occurred_at": iso(conversion.occurred_at),
+                "updated_at": iso(now),
+                "body": body,
+            },
+        )
+        return True
+
+    def remove(self, conversion: str) -> None:
+        """Forget a conversion that was merged into another before any vendor was told of it."""
+        ids = {"id": conversion}
+        self._db.execute(
+            """DELETE FROM attempts WHERE delivery IN
+               (SELECT id FROM deliveries WHERE conversion = :id)""",
+            ids,
+        )
+        self._db.execute("DELETE FROM deliveries WHERE conversion = :id", ids)
+        self._db.execute("DELETE FROM conversions WHERE id = :id", ids)
+
+    def conversion(self, id: str) -> Conversion | None:
+        """Return one conversion by its id."""
+        rows = self._db.query("SELECT body FROM conversions WHERE id = :id", {"id": id})
+        return load(Conversion, rows[0]["body"]) if rows else None
+
+    def newest(self, status: str = "", limit: int = 100) -> list[Conversion]:
+        """Return the newest conversions, of one status if given, newest first."""
+        rows = self._db.query(
+            """SELECT body FROM conversions WHERE :status = '' OR status = :status
+               ORDER BY occurred_at DESC, id LIMIT :limit""",
+            {"status": status, "limit": limit},
+        )
+        return [load(Conversion, row["body"]) for row in rows]
+
+    def find(self, names: Iterable[str], customer: str) -> list[str]:
+        """Return the orders that have one of these references or keys, or this customer id."""
+        found: list[Row] = []
+        for name in names:
+            found += self._db.query("SELECT grp FROM refs WHERE ref = :name", {"name": name})
+        found += self._db.query(
+            """SELECT refs.grp FROM conversions JOIN refs ON refs.ref = conversions.ref
+               WHERE conversions.customer = :id ORDER BY conversions.occurred_at""",
+            {"id": customer},
+        )
+        return list(dict.fromkeys(row["grp"] for row in found))
+
+    def count(self) -> dict[str, int]:
+        """Return how many conversions there are in each status."""
+        rows = self._db.query("SELECT status, count(*) AS n FROM conversions GROUP BY status")
+        return {row["status"]: row["n"] for row in rows}

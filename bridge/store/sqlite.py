@@ -1,0 +1,153 @@
+"""SQLite, through sqlite-utils: one file, one machine, one writer at a time.
+
+Every thread has a connection of its own. Write transactions begin with BEGIN IMMEDIATE: the
+`atomic()` of sqlite-utils opens a plain BEGIN, and a transaction that reads first and writes later
+then fails at once with "database is locked" when somebody else wrote meanwhile.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlite_utils
+
+from bridge.errors import StoreError
+from bridge.store.asks import Asks
+from bridge.store.bell import Bell
+from bridge.store.customers import Customers
+from bridge.store.deliveries import Deliveries
+from bridge.store.events import Events
+from bridge.store.migrations import migrations
+from bridge.store.orders import Orders
+from bridge.store.rows import Row
+
+BUSY_TIMEOUT_MS = 20_000
+
+
+class SqliteStore:
+    """Keep everything in one SQLite file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._bell = Bell(path)
+        self.events = Events(self)
+        self.orders = Orders(self)
+        self.customers = Customers(self)
+        self.deliveries = Deliveries(self)
+        self.asks = Asks(self)
+
+    # ── the store ──
+
+    def migrate(self) -> list[str]:
+        """Bring the schema up to date; return the names of the steps that ran."""
+        with self._explained():
+            db = self._db
+            with self.atomic():
+                migrations.ensure_migrations_table(db)
+                pending = [each.name for each in migrations.pending(db)]
+                migrations.apply(db)
+            return pending
+
+    def check(self) -> None:
+        """Raise StoreError unless the database can be read and its schema is up to date."""
+        with self._explained():
+            missing = [each.name for each in migrations.pending(self._db)]
+        if missing:
+            raise StoreError(f"{self.path} is not migrated (run `bridge migrate`)")
+
+    def fact(self, name: str) -> str:
+        """Return a value that was made up when the database was: the key of e-mail hashes."""
+        rows = self.query("SELECT value FROM facts WHERE name = :name", {"name": name})
+        return str(rows[0]["value"])
+
+    def ring(self) -> None:
+        """Wake the workers: something is to be done."""
+        self._bell.ring()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until somebody rings, at most so long."""
+        return self._bell.wait(seconds)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._bell.close()
+        for connection in self._opened:
+            connection.close()
+        self._opened.clear()
+        self._local = threading.local()
+
+    # ── the database ──
+
+    def query(self, sql: str, params: Mapping[str, object] | None = None) -> list[Row]:
+        """Return the rows that a statement gives."""
+        with self._explained():
+            cursor = self._db.conn.execute(sql, dict(params or {}))
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def execute(self, sql: str, params: Mapping[str, object] | None = None) -> int:
+        """Run a statement and return how many rows it changed."""
+        with self._explained():
+            return self._db.conn.execute(sql, dict(params or {})).rowcount
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """Run a block in one write transaction; a nested block joins as a savepoint."""
+        db = self._db
+        if db.conn.in_transaction:
+            with db.atomic():
+                yield
+            return
+        with self._explained():
+            db.conn.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                db.rollback()
+                raise
+            db.conn.execute("COMMIT")
+
+    @property
+    def _db(self) -> sqlite_utils.Database:
+        db: sqlite_utils.Database | None = getattr(self._local, "db", None)
+        if db is None:
+            db = self._local.db = self._connect()
+        return db
+
+    def _connect(self) -> sqlite_utils.Database:
+        with self._explained():
+            connection = sqlite3.connect(
+                self.path,
+                isolation_level=None,
+                check_same_thread=False,
+                timeout=BUSY_TIMEOUT_MS / 1000,
+            )
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        self._opened.append(connection)
+        return sqlite_utils.Database(connection)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}{_hint(error, self.path)}") from error
+
+
+def _hint(error: sqlite3.Error, path: str) -> str:
+    text = str(error)
+    if "no such table" in text:
+        return " (run `bridge migrate`)"
+    if "unable to open" in text and not Path(path).parent.is_dir():
+        return " (its folder does not exist: check DATABASE_URL)"
+    if "unable to open" in text or "readonly" in text:
+        return " (check DATABASE_URL and who may write there)"
+    return ""

@@ -1,0 +1,174 @@
+"""What a vendor is: a pure function from (conversion, told) to the next call, and a judge.
+
+A vendor is one file in this folder with one subclass of `Vendor`. It does no I/O and reads no
+clock; `bridge.outbox` sends what it plans and records what it judges.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import Field, field_validator
+
+from bridge import retry
+from bridge.model import (
+    Call,
+    Click,
+    Context,
+    Conversion,
+    Dead,
+    Plan,
+    Response,
+    Retry,
+    Told,
+    Unknown,
+    Verdict,
+)
+from bridge.plugin import PluginSettings, safe_url
+
+MAX_ID_LENGTH = 255
+MAX_WORDS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """Say what a vendor can express: shown in the README and the dashboard, and tested.
+
+    `update` is changing the amount of a told sale (partial refunds), `disapprove` taking a sale
+    back, `reapprove` giving it again, `repeatable` that a repeated sale call is not counted twice,
+    `askable` that it can be asked what it holds.
+    """
+
+    sale: bool = True
+    lead: bool = False
+    update: bool = False
+    disapprove: bool = False
+    reapprove: bool = False
+    repeatable: bool = False
+    askable: bool = False
+
+
+class VendorSettings(PluginSettings):
+    """Be the base of a vendor's settings; every vendor's address can be changed."""
+
+    base_url: str = Field("", description="the vendor's address, for tests and proxies")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_safe(cls, url: str) -> str:
+        return safe_url(url)
+
+
+S = TypeVar("S", bound=VendorSettings)
+
+
+class Vendor(ABC, Generic[S]):
+    """Keep one attribution vendor true to a conversion."""
+
+    name: ClassVar[str]
+    """The file's name and the prefix of its settings: "taapit"."""
+    title: ClassVar[str]
+    """The vendor's own spelling of its name: "Taapit"."""
+    capabilities: ClassVar[Capabilities]
+    settings_type: ClassVar[type[VendorSettings]]
+    default_url: ClassVar[str]
+    click_names: ClassVar[tuple[str, ...]] = ()
+    """Names under which a payment's metadata may carry its click id, best first."""
+    merges_clicks: ClassVar[bool] = False
+    """Whether what a payment carries completes the stored click instead of replacing it."""
+
+    def __init__(self, settings: S) -> None:
+        self.settings = settings
+
+    @property
+    def base_url(self) -> str:
+        """Return the vendor's address, without a trailing slash."""
+        return self.settings.base_url or self.default_url
+
+    def authorize(self) -> Mapping[str, str]:
+        """Return the headers that carry the credentials; attached at send time and never stored."""
+        return {}
+
+    @abstractmethod
+    def next_call(self, conversion: Conversion, told: Told) -> Plan:
+        """Return the call that brings the vendor one step nearer to the conversion."""
+
+    def judge(self, call: Call, response: Response) -> Verdict:
+        """Read the vendor's answer to a call.
+
+        A 2xx goes to `accept`, "not now" statuses become Retry, a status by which a gateway says
+        that it timed out is Unknown unless the call is repeatable, and all else is Dead.
+        """
+        if 200 <= response.status <= 299:
+            return self.accept(call, response)
+        words = self.words(response)
+        if retry.is_retriable(response.status):
+            if response.status in retry.AMBIGUOUS and not call.repeatable:
+                return Unknown(words)
+            return Retry(words, response.headers.get("retry-after", ""))
+        if 300 <= response.status <= 399:
+            return Dead(f"{words} (a redirect is not followed: check {self.name.upper()}_BASE_URL)")
+        if response.status in {401, 403}:
+            return Dead(f"{words} (check the {self.name.upper()}_… credentials)")
+        return self.refuse(call, response)
+
+    def accept(self, call: Call, response: Response) -> Verdict:
+        """Judge a 2xx answer; by default the vendor has now been told what the call tells."""
+        return call.tells
+
+    def refuse(self, call: Call, response: Response) -> Verdict:
+        """Judge a 4xx answer that no retry helps; by default a dead letter with its words."""
+        return Dead(self.words(response))
+
+    def words(self, response: Response) -> str:
+        """Quote an answer for the record: "Taapit answered 404: click not found"."""
+        body = " ".join(response.body.split())
+        quoted = body if len(body) <= MAX_WORDS else body[:MAX_WORDS] + "…"
+        return f"{self.title} answered {response.status}" + (f": {quoted}" if quoted else "")
+
+    def read_click(self, value: object) -> Click:
+        """Read a click as a merchant or a payment's metadata gives it; raise ValueError if wrong.
+
+        By default one opaque id, kept under "click_id". What it returns can be read again.
+        """
+        return kinds_of_id(value, ("click_id",), "click_id")
+
+    def read_reference(self, reference: str) -> Click | None:
+        """Return the click that a payment's free reference carries, if it is of this vendor."""
+        return None
+
+    def capture(self, context: Context) -> Click | None:
+        """Make a click of what was seen beside a payment, for a vendor that has no click ids."""
+        return None
+
+
+def opaque_id(value: object) -> str:
+    """Return an id that is a non-empty string of at most 255 characters; raise ValueError if not.
+
+    Its format is never checked: vendors change theirs.
+    """
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    if not value.strip():
+        raise ValueError("must not be empty")
+    if len(value) > MAX_ID_LENGTH:
+        raise ValueError(f"must have at most {MAX_ID_LENGTH} characters")
+    return value.strip()
+
+
+def kinds_of_id(value: object, allowed: tuple[str, ...], default: str) -> dict[str, str]:
+    """Read a click that is a string (of the default kind) or an object of several kinds of id."""
+    if not isinstance(value, Mapping):
+        return {default: opaque_id(value)}
+    unknown = sorted(set(map(str, value)) - set(allowed))
+    if unknown:
+        raise ValueError(f"has no field {unknown[0]!r} (it may have {', '.join(allowed)})")
+    if not value:
+        raise ValueError(f"needs one of {', '.join(allowed)}")
+    return {str(kind): opaque_id(each) for kind, each in value.items()}
+
+
+AnyVendor = Vendor[Any]

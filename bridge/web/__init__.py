@@ -1,0 +1,63 @@
+"""The web: what providers, merchants' servers and platforms call. Flask lives only here."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
+
+from bridge import config as settings
+from bridge import logs
+from bridge.config import Config
+from bridge.errors import StoreError, WebhookError
+from bridge.store import Store, open_store
+from bridge.web import clicks, health, webhooks
+from bridge.web.state import MAX_BODY, State
+
+CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+log = logs.get()
+
+
+def create_app(config: Config | None = None, store: Store | None = None) -> Flask:
+    """Build the web application; settings and store come from the environment unless given."""
+    config = config or settings.load()
+    store = store or open_store(config.database_url)
+    app = Flask("bridge", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions["bridge"] = State(config=config, store=store)
+    for area in (webhooks, clicks, health):
+        app.register_blueprint(area.area)
+    app.register_error_handler(WebhookError, _refused)
+    app.register_error_handler(StoreError, _unavailable)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _our_fault)
+    return app
+
+
+def error(status: int, code: str, message: str) -> tuple[Response, int]:
+    """Return the one form in which errors are answered."""
+    return jsonify(error={"code": code, "message": message}), status
+
+
+def _refused(refusal: WebhookError) -> tuple[Response, int]:
+    log.warning("refused", code=refusal.code, reason=str(refusal))
+    return error(refusal.status, refusal.code, str(refusal))
+
+
+def _unavailable(failure: StoreError) -> tuple[Response, int]:
+    log.error("store failed", reason=str(failure))
+    return error(503, "store_unavailable", "the store cannot take this now; send it again later")
+
+
+def _http_error(problem: HTTPException) -> tuple[Response, int]:
+    status = problem.code or 500
+    code = CODES.get(status, HTTPStatus(status).name.lower())
+    message = f"the body is larger than {MAX_BODY // 2**20} MiB" if status == 413 else None
+    return error(status, code, message or problem.description or HTTPStatus(status).phrase)
+
+
+def _our_fault(_: Exception) -> tuple[Response, int]:
+    log.exception("web failed")  # noqa: LOG004 - Flask calls this while it handles the exception
+    return error(500, "internal_error", "this is our mistake; it has been logged")

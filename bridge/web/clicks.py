@@ -1,0 +1,186 @@
+"""POST /clicks: the merchant's server stores the clicks that brought a customer."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from flask import Blueprint, Response, jsonify, request
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from bridge import attribution, vendors
+from bridge.errors import WebhookError
+from bridge.intake import Intake
+from bridge.model import Context
+from bridge.vendors.base import MAX_ID_LENGTH, AnyVendor
+from bridge.web.state import state
+
+area = Blueprint("clicks", __name__)
+
+Id = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, strip_whitespace=True)
+]
+LongText = Annotated[str, StringConstraints(max_length=4096)]
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class CustomerIds(BaseModel):
+    """Name a customer by at least one id; ids that come together are aliases from then on."""
+
+    model_config = STRICT
+
+    external_id: Id | None = None
+    email: Id | None = None
+    stripe: Id | None = None
+    paddle: Id | None = None
+    shopify: Id | None = None
+
+    @model_validator(mode="after")
+    def _has_one(self) -> CustomerIds:
+        if not any(self.model_dump().values()):
+            raise ValueError("needs at least one id")
+        return self
+
+
+class Seen(BaseModel):
+    """Hold what was seen of the visitor; IP address and user agent are kept only as hashes."""
+
+    model_config = STRICT
+
+    ip: Id | None = None
+    user_agent: LongText | None = None
+    url: LongText | None = None
+    referrer: LongText | None = None
+
+
+class ClickBody(BaseModel):
+    """Hold the body of POST /clicks."""
+
+    model_config = STRICT
+
+    customer: CustomerIds
+    clicks: dict[str, Any] = Field(default_factory=dict)
+    context: Seen = Seen()
+    occurred_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
+
+
+class UnfitError(WebhookError):
+    """Refuse a body, with a message per field."""
+
+    code = "invalid"
+    status = 422
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {text}" for name, text in fields.items()))
+        self.fields = fields
+
+
+@area.post("/clicks")
+def take() -> tuple[Response, int]:
+    """Store clicks for a customer, and credit the orders that waited for them."""
+    _authorize()
+    body = _read(request.get_data(cache=False))
+    clicks = _read_clicks(body)
+    now = datetime.now(UTC)
+    here = state()
+    intake = Intake(here.store, here.config)
+    keys = _keys(body.customer, intake.rules)
+    occurred_at = body.occurred_at or now
+    intake.add_clicks(keys, clicks, min(occurred_at, now), now, exact=body.occurred_at is not None)
+    given = body.customer.model_dump(exclude_none=True)
+    return jsonify(customer=given, clicks=clicks), 201
+
+
+@area.errorhandler(UnfitError)
+def refuse(error: UnfitError) -> tuple[Response, int]:
+    """Answer with a message per field."""
+    described = {"code": error.code, "message": str(error), "fields": dict(error.fields)}
+    return jsonify(error=described), error.status
+
+
+def _authorize() -> None:
+    expected = state().config.settings.api_key
+    if expected is None:
+        raise WebhookError(
+            "the click API is off (set BRIDGE_API_KEY)", code="not_configured", status=404
+        )
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+    if not hmac.compare_digest(given.encode(), expected.get_secret_value().encode()):
+        raise WebhookError(
+            "the API key is missing or wrong (send Authorization: Bearer $BRIDGE_API_KEY)",
+            code="unauthorized",
+            status=401,
+        )
+
+
+def _read(raw: bytes) -> ClickBody:
+    try:
+        return ClickBody.model_validate_json(raw)
+    except ValidationError as error:
+        raise UnfitError(dict(map(_field, error.errors(include_input=False)))) from None
+
+
+def _field(problem: Any) -> tuple[str, str]:
+    name = ".".join(str(part) for part in problem["loc"]) or "body"
+    text = problem["msg"].removeprefix("Value error, ")
+    return name, "is not a field here" if problem["type"] == "extra_forbidden" else text
+
+
+def _read_clicks(body: ClickBody) -> dict[str, object]:
+    """Check every click as its vendor wants it, and add what vendors make of the context."""
+    configured = state().config.vendors
+    known = vendors.discover()
+    clicks: dict[str, object] = {}
+    problems: dict[str, str] = {}
+    for name, value in body.clicks.items():
+        try:
+            if name not in known:
+                raise ValueError(f"no such vendor (there are {', '.join(known)})")
+            clicks[name] = _read_click(configured.get(name), value)
+        except ValueError as error:
+            problems[f"clicks.{name[:40]}"] = str(error)
+    if problems:
+        raise UnfitError(problems)
+    for name, vendor in configured.items():
+        if captured := vendor.capture(_context(body)):
+            given = clicks.get(name)
+            clicks[name] = {**captured, **(given if isinstance(given, Mapping) else {})}
+    return clicks
+
+
+def _read_click(vendor: AnyVendor | None, value: object) -> object:
+    """Check a click; one for a vendor that is off is kept as it came, for when it is on."""
+    if vendor is not None:
+        return dict(vendor.read_click(value))
+    texts = value.values() if isinstance(value, Mapping) else [value]
+    if not all(isinstance(each, str) and len(each) <= MAX_ID_LENGTH for each in texts):
+        raise ValueError(f"must be a string, or an object of strings, of at most {MAX_ID_LENGTH}")
+    return value
+
+
+def _context(body: ClickBody) -> Context:
+    seen = body.context
+    return Context(
+        email=body.customer.email or "",
+        ip=seen.ip or "",
+        user_agent=seen.user_agent or "",
+        url=seen.url or "",
+        referrer=seen.referrer or "",
+    )
+
+
+def _keys(customer: CustomerIds, rules: attribution.Rules) -> list[str]:
+    ids = customer.model_dump(exclude_none=True)
+    email = ids.pop("email", None)
+    keys = [f"{kind}:{value}" for kind, value in ids.items()]
+    return keys + ([attribution.email_key(email, rules.email_key)] if email else [])

@@ -1,0 +1,53 @@
+"""POST /webhooks/<provider>: verify, put on disk, say so. Everything else happens later."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, jsonify, request
+
+from bridge import logs, providers
+from bridge.errors import WebhookError
+from bridge.intake import receive
+from bridge.model import WebhookRequest
+from bridge.providers.base import AnyProvider
+from bridge.store.events import key_of
+from bridge.web.state import state
+
+area = Blueprint("webhooks", __name__)
+log = logs.get()
+
+
+@area.post("/webhooks/<route>")
+def take(route: str) -> Response:
+    """Answer 200 once the event is on disk; a duplicate or an unused type is 200 too."""
+    provider = _provider(route)
+    # The signature is over these very bytes; nothing else may touch the body before.
+    body = request.get_data(cache=False)
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    now = datetime.now(UTC)
+    event = provider.verify(WebhookRequest(headers, body), now)
+    new = receive(state().store, event, now)
+    status = "duplicate" if not new else "ignored" if event.ignored else "stored"
+    log.info("webhook", event_id=key_of(event), type=event.type, status=status)
+    return jsonify(status=status, id=event.id)
+
+
+def _provider(route: str) -> AnyProvider:
+    for provider in state().config.providers.values():
+        if provider.route == route:
+            return provider
+    known = {kind.name: kind for kind in providers.discover().values()}
+    name = route.replace("-", "_")
+    if name not in known:
+        raise WebhookError(f"there is no provider {route[:40]!r}", code="not_found", status=404)
+    needed = [
+        f"{name}_{field}".upper()
+        for field, info in known[name].settings_type.model_fields.items()
+        if info.is_required()
+    ]
+    raise WebhookError(
+        f"{known[name].title} is not configured (set {', '.join(needed)})",
+        code="not_configured",
+        status=404,
+    )

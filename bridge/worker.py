@@ -1,0 +1,215 @@
+"""The worker: processes events, delivers what is due, asks providers; sleeps until there is more.
+
+One thread takes work and hands it out; every vendor has its own few threads, so that one that hangs
+does not hold up the others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+
+from bridge import logs, retry
+from bridge.config import Config
+from bridge.errors import ProviderApiError, StoreError
+from bridge.http import Sender
+from bridge.intake import Intake, receive
+from bridge.outbox import Outbox, utc_now
+from bridge.provider_api import ProviderApi, open_api
+from bridge.store import Store
+from bridge.store.rows import Ask, AskState, EventState
+
+CONCURRENCY = 4
+EVENTS_AT_ONCE = 100
+ASKS_AT_ONCE = 10
+LONGEST_SLEEP = 5.0
+STORE_FAILURE_SLEEP = 2.0
+ASK_FIRST_DELAY = timedelta(seconds=20)
+
+log = logs.get()
+
+
+class Worker:
+    """Work through everything that is due, until it is told to stop."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        *,
+        sender: Sender | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._sender = sender or Sender(connections=CONCURRENCY)
+        self._apis: dict[str, ProviderApi] = {
+            name: api for name, each in config.providers.items() if (api := open_api(each))
+        }
+        self._intake = Intake(store, config, self._apis)
+        self._outbox = Outbox(store, config, self._sender, clock=clock)
+        self._pools = {name: _Pool(name, CONCURRENCY, store.ring) for name in config.vendors}
+        self._asking = _Pool("asks", 1, store.ring)
+
+    def run(self) -> None:
+        """Work until `stop` is called; finish what is in flight before returning."""
+        self._take_up()
+        log.info("working", vendors=",".join(self._pools) or "none")
+        while not self._stopping.is_set():
+            try:
+                busy = self.step()
+                pause = 0.0 if busy else self._pause()
+            except StoreError as error:
+                log.error("store failed", reason=str(error))
+                pause = STORE_FAILURE_SLEEP
+            if pause and not self._stopping.is_set():
+                self._store.wait(pause)
+        self.close()
+
+    def stop(self) -> None:
+        """Ask `run` to return; safe to call from a signal handler or another thread."""
+        self._stopping.set()
+        self._store.ring()
+
+    def step(self) -> bool:
+        """Do what is due now; tell whether there was anything to take."""
+        busy = self.process_events()
+        if self._asking.free and self._store.asks.due(self._clock(), 1):
+            self._asking.submit(self._guarded(self._answer_asks))
+        for vendor, pool in self._pools.items():
+            for row in self._outbox.lease(vendor, pool.free) if pool.free else ():
+                pool.submit(self._guarded(partial(self._outbox.deliver, row)))
+                busy = True
+        return busy
+
+    def drain(self) -> None:
+        """Work until nothing is due any more, in this thread; for tests and one-off commands."""
+        while self.process_events() or self._answer_asks() or self._deliver_some():
+            pass
+
+    def process_events(self) -> bool:
+        """Process the events that wait; tell whether there were any."""
+        keys = self._store.events.received(EVENTS_AT_ONCE)
+        for key in keys:
+            self._intake.process(key, self._clock())
+        return bool(keys)
+
+    def close(self) -> None:
+        """Finish the calls in flight and give back the connections."""
+        for pool in (*self._pools.values(), self._asking):
+            pool.close()
+        self._sender.close()
+
+    # ── deliveries ──
+
+    def _deliver_some(self) -> bool:
+        rows = [row for name in self._pools for row in self._outbox.lease(name, CONCURRENCY)]
+        for row in rows:
+            self._outbox.deliver(row)
+        return bool(rows)
+
+    def _guarded(self, work: Callable[[], object]) -> Callable[[], None]:
+        """Keep one piece of work that fails from ending its thread in silence."""
+
+        def run() -> None:
+            try:
+                work()
+            except StoreError as error:
+                log.error("store failed", reason=str(error))
+            except Exception:  # a lease that is not given back runs out, and is taken up again
+                log.exception("work failed")
+
+        return run
+
+    def _pause(self) -> float:
+        """Return how long nothing will come due, in seconds."""
+        free = [name for name, pool in self._pools.items() if pool.free]
+        asks = self._store.asks.next_at() if self._asking.free else None
+        moments = (self._store.deliveries.next_at(free), asks)
+        soonest = min((each for each in moments if each), default=None)
+        if soonest is None:
+            return LONGEST_SLEEP
+        return min(max((soonest - self._clock()).total_seconds(), 0.001), LONGEST_SLEEP)
+
+    def _take_up(self) -> None:
+        """Take up what a changed setting has made possible since the last start."""
+        with self._store.atomic():
+            for row in self._store.events.newest(EventState.WAITING, limit=10_000):
+                if row.event.provider in self._apis:
+                    self._store.events.mark(row.key, EventState.RECEIVED)
+            if not self._config.settings.dry_run:
+                for delivery in self._store.deliveries.newest("planned", limit=10_000):
+                    self._store.deliveries.revive(delivery.id, self._clock())
+
+    # ── questions to providers ──
+
+    def _answer_asks(self) -> bool:
+        asks = self._store.asks.due(self._clock(), ASKS_AT_ONCE)
+        for ask in asks:
+            self._ask(ask)
+        return bool(asks)
+
+    def _ask(self, ask: Ask) -> None:
+        now = self._clock()
+        api = self._apis.get(ask.provider)
+        if api is None:
+            self._store.asks.record(ask, AskState.GIVEN_UP, now, "no key is set any more")
+            return
+        try:
+            found = self._put_question(api, ask)
+        except ProviderApiError as error:
+            log.warning("asked", provider=ask.provider, subject=ask.subject, reason=str(error))
+            self._ask_again(ask, str(error), error.retry)
+            return
+        log.info("asked", provider=ask.provider, subject=ask.subject, found=found)
+        if found:
+            self._store.asks.record(ask, AskState.ANSWERED, now, f"{found} found")
+        else:
+            self._ask_again(ask, f"{ask.provider} knows no sale for {ask.subject} yet", True)
+
+    def _put_question(self, api: ProviderApi, ask: Ask) -> int:
+        now = self._clock()
+        row = self._store.events.get(ask.subject)
+        if row is None:
+            events = api.look_up(ask.subject, ask.account, now)
+        else:
+            events = api.fetch(row.event, now)
+            self._store.events.mark(row.key, EventState.PROCESSED, f"fetched as {events[0].id}")
+        for event in events:
+            receive(self._store, event, now)
+        return len(events)
+
+    def _ask_again(self, ask: Ask, reason: str, possible: bool) -> None:
+        now = self._clock()
+        delay = max(retry.backoff(ask.asked + 1, 1.0), ASK_FIRST_DELAY)
+        over = not possible or now - ask.first_at > retry.GIVE_UP_AFTER
+        state = AskState.GIVEN_UP if over else AskState.DUE
+        self._store.asks.record(ask, state, now + delay, reason)
+
+
+class _Pool:
+    """Run one kind of work in a few threads of its own, and say when one is free again."""
+
+    def __init__(self, name: str, size: int, on_free: Callable[[], None]) -> None:
+        self._executor = ThreadPoolExecutor(size, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._on_free = on_free
+        self.free = size
+
+    def submit(self, work: Callable[[], None]) -> None:
+        with self._lock:
+            self.free -= 1
+        self._executor.submit(work).add_done_callback(self._freed)
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=True)
+
+    def _freed(self, _: Future[None]) -> None:
+        with self._lock:
+            self.free += 1
+        self._on_free()
