@@ -34,6 +34,7 @@ SECRET = re.compile(r"\b(?:sk|rk|pk|whsec|pdl|shpat|shpss)_\w{8,}")
 CURRENT_STRIPE = "2026-10-28.endive"
 GONE = {
     "invoice": {"charge", "payment_intent", "subscription", "paid", "paid_out_of_band", "tax"},
+    "line_item": {"subscription", "subscription_item", "price", "plan", "tax_amounts"},
     "charge": {"invoice", "refunds"},
     "payment_intent": {"invoice", "charges"},
     "credit_note": {"refund", "tax_amounts"},
@@ -109,7 +110,7 @@ def test_payments_are_written_as_the_model_writes_them(folder: Path) -> None:
     written = case_of(folder)["payments"]
     dumped = PAYMENTS.dump_python(payments_of(folder), mode="json", exclude_defaults=True)
     assert written == sorted_lists(dumped)
-    assert all(payment["provider"] == folder.parent.name.split("_")[0] for payment in written)
+    assert all(folder.parent.name.startswith(payment["provider"]) for payment in written)
 
 
 @each_folder
