@@ -5,12 +5,15 @@ Every plugin declares its own; one with none of its settings is off, one half se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
+from urllib.parse import unquote
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bridge import providers, vendors
@@ -20,58 +23,52 @@ from bridge.providers.base import AnyProvider
 from bridge.vendors.base import AnyVendor
 
 ENVIRONMENT = SettingsConfigDict(
-    env_file=".env", extra="ignore", env_ignore_empty=True, frozen=True
+    env_file=".env",
+    env_ignore_empty=True,
+    extra="ignore",
+    frozen=True,
+    str_strip_whitespace=True,
 )
+PASSWORD_IN_URL = re.compile(r"[^:]+://[^:@/]*:(.+)@")
 M = TypeVar("M", bound=BaseModel)
 
 
 class BridgeSettings(BaseSettings):
-    """Hold the bridge's own settings."""
+    """Hold the bridge's own settings: field `api_key` is read from BRIDGE_API_KEY."""
 
-    model_config = ENVIRONMENT | SettingsConfigDict(populate_by_name=True)
+    model_config = ENVIRONMENT | SettingsConfigDict(env_prefix="BRIDGE_")
 
     database_url: SecretStr = Field(
         SecretStr("sqlite:///bridge.db"),
         alias="DATABASE_URL",
         description="where the ledger is kept: `sqlite:///file`",
     )
-    api_key: SecretStr | None = Field(
-        None, alias="BRIDGE_API_KEY", description="key of the click API, for your server"
-    )
+    api_key: SecretStr | None = Field(None, description="key of the click API, for your server")
     secret_key: SecretStr | None = Field(
         None,
-        alias="BRIDGE_SECRET_KEY",
         description="keys the hashes of e-mail addresses; choose it once, before the first click",
     )
     test_events: Literal["skip", "deliver"] = Field(
         "skip",
-        alias="BRIDGE_TEST_EVENTS",
         description="test traffic: `skip` keeps and shows it, `deliver` sends it too",
     )
     amount_basis: Literal["net", "total"] = Field(
         "net",
-        alias="BRIDGE_AMOUNT_BASIS",
         description="`net`: paid minus tax and shipping; `total`: paid",
     )
     attribution: Literal["last", "first"] = Field(
-        "last", alias="BRIDGE_ATTRIBUTION", description="which click is credited: `last` or `first`"
+        "last", description="which click is credited: `last` or `first`"
     )
-    attribution_days: int = Field(
-        90, alias="BRIDGE_ATTRIBUTION_DAYS", ge=1, description="look-back window in days"
-    )
+    attribution_days: int = Field(90, ge=1, description="look-back window in days")
     recurring: Literal["all", "first"] = Field(
         "all",
-        alias="BRIDGE_RECURRING",
         description="which payments of a subscription are credited: `all` or `first`",
     )
     external_id_keys: str = Field(
         "user_id,external_id",
-        alias="BRIDGE_EXTERNAL_ID_KEYS",
         description="metadata names that hold your own customer id",
     )
-    dry_run: bool = Field(
-        False, alias="BRIDGE_DRY_RUN", description="`1`: plan and record every call, send none"
-    )
+    dry_run: bool = Field(False, description="`1`: plan and record every call, send none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +103,9 @@ class Config:
             for name in type(model).model_fields:
                 value = getattr(model, name)
                 if isinstance(value, SecretStr) and name != "database_url":
-                    yield from filter(None, value.get_secret_value().split(","))
+                    yield from _spellings(value.get_secret_value())
+        if found := PASSWORD_IN_URL.match(self.database_url):
+            yield from (found[1], unquote(found[1]))
 
     def value_of(self, setting: Setting) -> str:
         """Return a setting's value as it may be shown: secrets masked, "" when it is not set."""
@@ -170,11 +169,17 @@ def _read_plugin(model: type[PluginSettings], name: str) -> PluginSettings | Non
     try:
         settings: PluginSettings = reader()
     except ValidationError as error:
-        missing = [each for each in error.errors() if each["type"] == "missing"]
-        if missing and not missing[0]["input"]:
+        if not any(_was_given(each, model) for each in error.errors()):
             return None
         raise _explained(error, name) from None
-    return settings
+    return settings if settings.model_fields_set else None
+
+
+def _was_given(problem: ErrorDetails, model: type[BaseModel]) -> bool:
+    """Tell whether a problem shows that any field of a model was set; `.env` holds others too."""
+    return problem["type"] != "missing" or not model.model_fields.keys().isdisjoint(
+        problem["input"]
+    )
 
 
 def _read(model: type[M], name: str) -> M:
@@ -202,6 +207,12 @@ def _explained(error: ValidationError, name: str) -> ConfigError:
 def _and(names: Iterable[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """Yield a secret, and each of several that are comma-separated while rotating."""
+    yield secret
+    yield from filter(None, map(str.strip, secret.split(",")))
 
 
 def _shown(value: object) -> str:

@@ -83,8 +83,9 @@ def _explained(error: requests.RequestException) -> NoAnswer:
     cause = _root(error)
     if isinstance(cause, (NewConnectionError, SSLError)):
         return NoAnswer(f"no connection: {_plain(cause)}", sent=False)
-    invalid = (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader)
-    return NoAnswer(f"the connection broke: {_plain(cause)}", sent=not isinstance(error, invalid))
+    if isinstance(error, ValueError):  # an address or a header that cannot be sent at all
+        return NoAnswer(f"it cannot be sent: {_plain(error)}", sent=False)
+    return NoAnswer(f"the connection broke: {_plain(cause)}", sent=True)
 
 
 def _root(error: BaseException) -> BaseException:

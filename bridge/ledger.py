@@ -9,16 +9,17 @@ conversions. It knows no provider; the rules of the money are these:
 - An order is named by its best description: an invoice before a checkout session before a bare
   payment intent. A source of money that paid several invoices makes several conversions, and what
   goes back through that source is split over them by what it paid of each.
-- What was taken back is the sum over refund, dispute and credit *ids*; a cumulative total is only a
-  floor under the refunds it covers.
+- What was taken back is the sum over refund, dispute and credit *ids*; a cumulative total only adds
+  what none of the refunds made up to then accounts for.
 - The value to credit falls in proportion: basis x (paid - taken back) / paid, rounded half-even.
+  Where nothing of it is left, the sale is disapproved.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 
 from bridge.errors import MoneyError
@@ -109,12 +110,8 @@ _Taken = dict[Cause, int]  # minor units that went back of one sale, by why
 
 def _fold_order(payments: Sequence[Payment], basis: str) -> list[Conversion]:
     movements = _latest(payments)
-    currencies = {each.amount.currency for each in movements if each.amount}
-    if len(currencies) > 1:
-        ids = ", ".join(each.id for each in movements)
-        raise MoneyError(
-            f"one order in several currencies ({', '.join(sorted(currencies))}): {ids}"
-        )
+    _check_currency(movements)
+    movements = _unmixed(movements)
     sales = _best_sales(movements)
     if not sales:
         return _parked(movements, payments)
@@ -122,14 +119,29 @@ def _fold_order(payments: Sequence[Payment], basis: str) -> list[Conversion]:
     return [_conversion(sale, taken[sale.id], payments, basis) for sale in sales]
 
 
+def _check_currency(movements: Sequence[Payment]) -> None:
+    amounts = (amount for each in movements for amount in (each.amount, each.net) if amount)
+    currencies = sorted({amount.currency for amount in amounts})
+    if len(currencies) > 1:
+        ids = ", ".join(each.id for each in movements)
+        raise MoneyError(f"one order in several currencies ({', '.join(currencies)}): {ids}")
+
+
 def _latest(payments: Iterable[Payment]) -> list[Payment]:
-    """Return the state that counts of each movement."""
-    latest: dict[tuple[PaymentKind, str], Payment] = {}
+    """Return each movement once, in the state that counts, with all that it was seen to belong to.
+
+    An older layout may have named references that a later report leaves out.
+    """
+    reports: dict[tuple[PaymentKind, str], list[Payment]] = defaultdict(list)
     for payment in payments:
-        key = (payment.kind, payment.id)
-        if key not in latest or _lateness(payment) > _lateness(latest[key]):
-            latest[key] = payment
-    return [latest[key] for key in sorted(latest)]
+        reports[payment.kind, payment.id].append(payment)
+    return [
+        replace(
+            max(reports[key], key=_lateness),
+            references=frozenset().union(*(each.references for each in reports[key])),
+        )
+        for key in sorted(reports)
+    ]
 
 
 def _lateness(payment: Payment) -> tuple[bool, bool, datetime, bool, int, str]:
@@ -139,13 +151,49 @@ def _lateness(payment: Payment) -> tuple[bool, bool, datetime, bool, int, str]:
         payment.final,
         payment.occurred_at,
         payment.state is PaymentState.REVERSED,
-        payment.amount.minor if payment.amount else 0,
-        repr((payment.net, payment.reason, payment.started_at, sorted(payment.references))),
+        _units(payment),
+        _written(payment),
+    )
+
+
+def _written(payment: Payment) -> str:
+    """Write a payment down whole, equal ones equally: sets and mappings in order."""
+    values = (getattr(payment, each.name) for each in fields(payment))
+    return repr([_in_order(each) for each in values])
+
+
+def _in_order(value: object) -> object:
+    if isinstance(value, Mapping):
+        return sorted((name, _in_order(each)) for name, each in value.items())
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
+def _unmixed(movements: Sequence[Payment]) -> list[Payment]:
+    """Take out of each credit the refunds it contains; for one not told of yet it stands in."""
+    refunds = {each.id: _units(each) for each in movements if each.kind is PaymentKind.REFUND}
+    return [
+        _without_refunds(each, refunds) if each.kind is PaymentKind.CREDIT else each
+        for each in movements
+    ]
+
+
+def _without_refunds(credit: Payment, refunds: Mapping[str, int]) -> Payment:
+    amount = _amount(credit)
+    rest = amount.minor - sum(refunds.get(each, 0) for each in credit.contains)
+    unseen = credit.contains - refunds.keys()
+    return replace(
+        credit,
+        kind=PaymentKind.REFUND if unseen else PaymentKind.CREDIT,
+        amount=replace(amount, minor=max(rest, min(amount.minor, 0))),
     )
 
 
 def _best_sales(movements: Iterable[Payment]) -> list[Payment]:
-    sales = [each for each in movements if each.kind is PaymentKind.SALE]
+    sales = [
+        each
+        for each in movements
+        if each.kind is PaymentKind.SALE and each.state is not PaymentState.OPEN
+    ]
     best = min((each.rank for each in sales), default=0)
     return [each for each in sales if each.rank == best]
 
@@ -154,10 +202,10 @@ def _conversion(
     sale: Payment, taken: _Taken, payments: Sequence[Payment], basis: str
 ) -> Conversion:
     paid = _amount(sale)
-    back = Money(min(sum(taken.values()), paid.minor), paid.currency)
-    base = sale.net if basis == NET and sale.net is not None else paid
+    back = Money(min(max(sum(taken.values()), 0), paid.minor), paid.currency)
+    base = _base(sale, basis)
     value = base.scale(paid.minor - back.minor, paid.minor) if paid.minor > 0 else base
-    gone = back.minor > 0 and (back == paid or value.minor == 0)
+    gone = 0 < back.minor == paid.minor or value.minor == 0 < base.minor
     return Conversion(
         id=f"{sale.provider}:{sale.id}",
         kind=ConversionKind.SALE,
@@ -166,7 +214,7 @@ def _conversion(
         customer="",
         paid=paid,
         taken_back=back,
-        value=Money(0, value.currency) if gone else value,
+        value=value,
         status=Status.DISAPPROVED if gone else Status.APPROVED,
         cause=_cause(taken),
         occurred_at=sale.started_at or sale.occurred_at,
@@ -181,16 +229,26 @@ def _conversion(
     )
 
 
+def _base(sale: Payment, basis: str) -> Money:
+    """Return what of a sale is credited while none of it has gone back: never more than was paid."""
+    paid = _amount(sale)
+    if basis != NET or sale.net is None:
+        return paid
+    return replace(paid, minor=min(max(sale.net.minor, 0), paid.minor))
+
+
 def _parked(movements: Sequence[Payment], payments: Sequence[Payment]) -> list[Conversion]:
     """Keep what went back for a sale that has not arrived in sight."""
-    counting = [each for each in movements if each.kind in TAKES_BACK and _counts(each)]
-    if not counting:
-        return []
     taken: _Taken = defaultdict(int)
     for source in _sources(movements, frozenset()):
         for cause, units in _went_back(source).items():
             taken[cause] += units
-    taken[Cause.REFUND] += sum(units for _, units in _credits(movements))
+    taken[Cause.REFUND] += sum(_units(each) for each in _credits(movements))
+    if sum(taken.values()) <= 0:
+        return []
+    counting = [
+        each for each in movements if each.kind in TAKES_BACK and _counts(each) and _units(each) > 0
+    ]
     named = min(counting, key=lambda each: (each.kind is PaymentKind.REFUNDED_SO_FAR, each.id))
     nothing = Money(0, _amount(named).currency)
     return [
@@ -227,13 +285,13 @@ def _take_back(movements: Sequence[Payment], sales: Sequence[Payment]) -> dict[s
         weights = {each: _paid_through(source, by_id[each]) for each in reached or by_id}
         for cause, units in _went_back(source).items():
             _share_out(units, cause, weights, taken)
-    for note, units in _credits(movements):
+    for note in _credits(movements):
         named = note.references & by_id.keys()
         weights = {each: _units(by_id[each]) for each in named or by_id}
-        _share_out(units, Cause.REFUND, weights, taken)
-    for each in movements:
-        if each.kind is PaymentKind.CANCELLATION:
-            _cancel(each, by_id, taken)
+        _share_out(_units(note), Cause.REFUND, weights, taken)
+    for sale in sales:
+        if _is_void(sale, movements):
+            taken[sale.id][Cause.CANCELLATION] += _units(sale)
     return taken
 
 
@@ -247,10 +305,14 @@ def _share_out(
         taken[each][cause] += part
 
 
-def _cancel(what: Payment, sales: Mapping[str, Payment], taken: Mapping[str, _Taken]) -> None:
-    for each in what.references & sales.keys():
-        if what.occurred_at >= sales[each].occurred_at:
-            taken[each][Cause.CANCELLATION] += _units(sales[each])
+def _is_void(sale: Payment, movements: Iterable[Payment]) -> bool:
+    return sale.state is PaymentState.REVERSED or any(
+        each.kind is PaymentKind.CANCELLATION
+        and each.state is PaymentState.COUNTS
+        and sale.id in each.references
+        and each.occurred_at >= sale.occurred_at
+        for each in movements
+    )
 
 
 def _cause(taken: _Taken) -> Cause | None:
@@ -263,15 +325,22 @@ def _sources(movements: Iterable[Payment], sales: Collection[str]) -> list[list[
     """Part the movements of an order by the source of money they belong to.
 
     What shares a reference that is not itself a sale has one source: a payment intent with its
-    charge, its refunds and its disputes.
+    charge, its refunds and its disputes. So have a cumulative total and the refunds it covers.
+    Credits have none.
     """
+    moved = [each for each in movements if each.kind is not PaymentKind.CREDIT]
+    totals = _totals(moved)
     sets = Sets()
-    own = [(each, each.references - set(sales)) for each in movements]
-    for _, references in own:
-        sets.join(references)
+    names: list[str] = []
+    for each in moved:
+        own = set(each.references - set(sales)) or {each.id}
+        if each.kind is PaymentKind.REFUND and (total := _total_over(each, totals)):
+            own.add(total.id)
+        sets.join(own)
+        names.append(min(own))
     sources: dict[str, list[Payment]] = defaultdict(list)
-    for each, references in own:
-        sources[sets.find(min(references, default=""))].append(each)
+    for name, each in zip(names, moved, strict=True):
+        sources[sets.find(name)].append(each)
     return list(sources.values())
 
 
@@ -282,42 +351,54 @@ def _paid_through(source: Iterable[Payment], sale: Payment) -> int:
     return sum(_units(each) for each in links) or _units(sale)
 
 
-def _went_back(source: Iterable[Payment]) -> _Taken:
+def _went_back(source: Sequence[Payment]) -> _Taken:
     """Add up what refunds and disputes took back through one source of money."""
-    kinds: dict[PaymentKind, list[Payment]] = defaultdict(list)
-    for each in source:
-        kinds[each.kind].append(each)
-    refunds = kinds[PaymentKind.REFUND]
+    totals = _totals(source)
+    refunds = [each for each in source if each.kind is PaymentKind.REFUND]
+    covered: dict[str, list[Payment]] = {each.id: [] for each in totals}
+    for each in refunds:
+        if total := _total_over(each, totals):
+            covered[total.id].append(each)
     refunded = sum(_units(each) for each in refunds if _counts(each))
-    floor = sum(_floor(each, refunds) for each in kinds[PaymentKind.REFUNDED_SO_FAR])
-    disputed = sum(_units(each) for each in kinds[PaymentKind.DISPUTE] if _counts(each))
-    return {Cause.REFUND: max(refunded, floor), Cause.DISPUTE: disputed}
+    unseen = sum(_unseen(each, covered[each.id]) for each in totals)
+    disputes = (each for each in source if each.kind is PaymentKind.DISPUTE and _counts(each))
+    disputed = sum(_units(each) for each in disputes)
+    return {Cause.REFUND: refunded + unseen, Cause.DISPUTE: disputed}
 
 
-def _floor(so_far: Payment, refunds: Iterable[Payment]) -> int:
-    """Return a cumulative total, less the refunds in it that came to nothing afterwards."""
-    undone = sum(
-        _units(each)
-        for each in refunds
-        if each.state is PaymentState.REVERSED
-        and (each.started_at or each.occurred_at) <= so_far.occurred_at <= each.occurred_at
-    )
-    return max(_units(so_far) - undone, 0)
-
-
-def _credits(movements: Iterable[Payment]) -> list[tuple[Payment, int]]:
-    """Return each credit with what it gives back besides the refunds it contains."""
-    movements = list(movements)
-    refunds = {each.id: _units(each) for each in movements if each.kind is PaymentKind.REFUND}
+def _totals(movements: Iterable[Payment]) -> list[Payment]:
     return [
-        (each, max(_units(each) - sum(refunds.get(one, 0) for one in each.contains), 0))
-        for each in movements
-        if each.kind is PaymentKind.CREDIT and _counts(each)
+        each for each in movements if each.kind is PaymentKind.REFUNDED_SO_FAR and _counts(each)
     ]
 
 
+def _total_over(refund: Payment, totals: Iterable[Payment]) -> Payment | None:
+    """Return the cumulative total that covers a refund: the one it names, else one beside it."""
+    near = [each for each in totals if each.references & refund.references]
+    return min(near, key=lambda each: (each.id not in refund.references, each.id), default=None)
+
+
+def _unseen(so_far: Payment, refunds: Iterable[Payment]) -> int:
+    """Return how much of a cumulative total no refund that we know of accounts for."""
+    known = sum(_units(each) for each in refunds if _is_part_of(each, so_far))
+    return max(_units(so_far) - known, 0)
+
+
+def _is_part_of(refund: Payment, so_far: Payment) -> bool:
+    """Tell whether a total included a refund: made by then, and not undone before it."""
+    if refund.started_at and refund.started_at > so_far.occurred_at:
+        return False
+    if refund.state is PaymentState.REVERSED:
+        return refund.occurred_at >= so_far.occurred_at
+    return _counts(refund)
+
+
+def _credits(movements: Iterable[Payment]) -> list[Payment]:
+    return [each for each in movements if each.kind is PaymentKind.CREDIT and _counts(each)]
+
+
 def _counts(payment: Payment) -> bool:
-    return payment.state is PaymentState.COUNTS and _units(payment) > 0
+    return payment.state is PaymentState.COUNTS
 
 
 def _units(payment: Payment) -> int:
@@ -348,11 +429,6 @@ def _clicks(payments: Iterable[Payment], first: Payment) -> dict[str, Click]:
 
 def _nearest(payments: Iterable[Payment], first: Payment) -> list[Payment]:
     """Order payments by how well they speak for a sale: its own reports, then older ones first."""
-
-    def nearness(each: Payment) -> tuple[bool, datetime, str, str, str]:
-        carried = repr(
-            (each.keys, sorted((name, sorted(c.items())) for name, c in each.clicks.items()))
-        )
-        return each.id != first.id, each.occurred_at, each.kind, each.id, carried
-
-    return sorted(payments, key=nearness)
+    return sorted(
+        payments, key=lambda each: (each.id != first.id, each.occurred_at, _written(each))
+    )

@@ -9,7 +9,7 @@ are aware datetimes in UTC, money is `bridge.money.Money`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
@@ -226,6 +226,15 @@ class Told:
     def nothing(self) -> bool:
         """Tell whether the vendor holds nothing of the conversion, as far as we know."""
         return not self.steps and not self.doubt
+
+    def also(self, step: str, *, status: Status, amount: Money | None = None) -> Told:
+        """Return what has been told once one more step is accepted."""
+        return replace(
+            self,
+            steps=(*(each for each in self.steps if each != step), step),
+            status=status,
+            amount=amount or self.amount,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,19 +19,22 @@ class PluginSettings(BaseModel):
     Fields without a default are required once any of them is set. Secrets are `SecretStr`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
 
 def safe_url(url: str) -> str:
     """Return an address without its trailing slash; raise ValueError unless it is safe to call.
 
-    Credentials go there: it must be https, or http to this very machine.
+    Credentials go there: it must be https, or http to this very machine. It is shown, so it must
+    hold none itself.
     """
     parts = urlsplit(url)
     local = parts.hostname in {"127.0.0.1", "localhost", "::1"}
     secure = parts.scheme == "https" or (parts.scheme == "http" and local)
     if url and not (parts.hostname and secure):
         raise ValueError("must be an https:// address (http:// only for this machine)")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be a plain address, without credentials or query")
     return url.rstrip("/")
 
 
@@ -39,13 +42,9 @@ def discover(package: str, path: Iterable[str], base: type[T]) -> dict[str, type
     """Return every subclass of `base` in the files of a package, by its name, in order of files."""
     found: dict[str, type[T]] = {}
     for module in sorted(iter_modules(path), key=lambda each: each.name):
-        contents = vars(import_module(f"{package}.{module.name}"))
-        for each in contents.values():
-            if (
-                isinstance(each, type)
-                and issubclass(each, base)
-                and each.__module__.endswith(module.name)
-            ):
+        home = f"{package}.{module.name}"
+        for each in vars(import_module(home)).values():
+            if isinstance(each, type) and issubclass(each, base) and each.__module__ == home:
                 name = getattr(each, "name", None)
                 if isinstance(name, str):
                     found[name] = each

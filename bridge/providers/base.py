@@ -11,9 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, NoReturn, TypeVar
 
-from pydantic import SecretStr
+from pydantic import AfterValidator, SecretStr
 
 from bridge.errors import PayloadError
 from bridge.model import Event, Payment, WebhookRequest
@@ -68,20 +68,37 @@ def secrets_in(value: SecretStr) -> list[str]:
     return [each.strip() for each in value.get_secret_value().split(",") if each.strip()]
 
 
+def _holds_one(value: SecretStr) -> SecretStr:
+    if not secrets_in(value):
+        raise ValueError("must hold a secret")
+    return value
+
+
+RotatingSecret = Annotated[SecretStr, AfterValidator(_holds_one)]
+"""A setting that holds one secret, or several while rotating."""
+
+
 # ── reading JSON that somebody else wrote ────────────────────────────────────────────────────────
 
 Json = Mapping[str, Any]
+
+# Before 1970 and after 2099 no payment is made: such a time is a mistake, or was milliseconds.
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def parse_json(body: str, provider: str) -> dict[str, Any]:
     """Parse a body that must be a JSON object, numbers exactly; raise PayloadError."""
     try:
-        data = json.loads(body, parse_float=Decimal)
-    except (ValueError, RecursionError):
+        data = json.loads(body, parse_float=Decimal, parse_constant=_refuse)
+    except (ValueError, ArithmeticError, RecursionError):
         raise PayloadError(f"the body is not JSON, as {provider} sends it") from None
     if not isinstance(data, dict):
         raise PayloadError(f"the body is not a JSON object, as {provider} sends it")
     return data
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def dig(thing: object, *path: str) -> Any:
@@ -99,26 +116,34 @@ def objects(thing: object) -> list[Json]:
 
 
 def text(value: object) -> str:
-    """Return a string (numbers written out), or "" for what is none."""
+    """Return a string (numbers written out), or "" for what is none.
+
+    What no database takes, NUL and half of a surrogate pair (an emoji cut in two), is replaced.
+    """
     if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
         return ""
-    return str(value)
+    return str(value).replace("\0", "?").encode("utf-8", "replace").decode("utf-8")
 
 
 def texts(value: object) -> dict[str, str]:
     """Return the entries of an object whose values can be written as strings."""
     if not isinstance(value, Mapping):
         return {}
-    return {str(key): text(each) for key, each in value.items() if text(each)}
+    return {text(key): text(each) for key, each in value.items() if text(each)}
 
 
 def moment(seconds: object) -> datetime:
-    """Read a Unix time; raise PayloadError when it is none."""
+    """Read a Unix time, or an ISO 8601 time with its zone; raise PayloadError when it is none."""
     try:
-        if isinstance(seconds, int) and not isinstance(seconds, bool):
-            return datetime.fromtimestamp(seconds, UTC)
-        if isinstance(seconds, str):
-            return datetime.fromisoformat(seconds).astimezone(UTC)
+        when = _moment(seconds)
     except (ValueError, OverflowError, OSError):
-        pass
-    raise PayloadError(f"{str(seconds)[:40]!r} is not a time")
+        when = None
+    if when is None or when.tzinfo is None or not EARLIEST <= when < LATEST:
+        raise PayloadError(f"{str(seconds)[:40]!r} is not a time")
+    return when.astimezone(UTC)
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return datetime.fromtimestamp(value, UTC)
+    return datetime.fromisoformat(value) if isinstance(value, str) else None

@@ -6,9 +6,11 @@ clock; `bridge.outbox` sends what it plans and records what it judges.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field, field_validator
@@ -19,10 +21,12 @@ from bridge.model import (
     Click,
     Context,
     Conversion,
+    ConversionKind,
     Dead,
     Plan,
     Response,
     Retry,
+    Status,
     Told,
     Unknown,
     Verdict,
@@ -31,6 +35,8 @@ from bridge.plugin import PluginSettings, safe_url
 
 MAX_ID_LENGTH = 255
 MAX_WORDS = 500
+NO_CLICK = "no click stored for this customer"
+NO_CUSTOMER = "no id of this customer is known"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +149,28 @@ class Vendor(ABC, Generic[S]):
     def capture(self, context: Context) -> Click | None:
         """Make a click of what was seen beside a payment, for a vendor that has no click ids."""
         return None
+
+
+def without_call(conversion: Conversion, click: Click | None, title: str) -> str:
+    """Return why a vendor that has been told nothing is told nothing now, or ""."""
+    if conversion.status is Status.PARKED:
+        return conversion.reason or "its sale has not arrived"
+    if conversion.status is Status.DISAPPROVED:
+        return f"all of it was given back before {title} was told"
+    if conversion.kind is ConversionKind.SALE and conversion.value.minor <= 0:
+        return "nothing was paid"
+    if click is None:
+        return NO_CLICK
+    return "" if conversion.customer else NO_CUSTOMER
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return the JSON object a text holds, numbers exactly, or an empty one where it holds none."""
+    try:
+        value = json.loads(text, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def opaque_id(value: object) -> str:

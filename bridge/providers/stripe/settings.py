@@ -5,12 +5,13 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, field_validator
 
 from bridge.plugin import PluginSettings, safe_url
+from bridge.providers.base import RotatingSecret
 
 
 class StripeSettings(PluginSettings):
     """Read STRIPE_… settings."""
 
-    webhook_secret: SecretStr = Field(
+    webhook_secret: RotatingSecret = Field(
         description="signing secret of the endpoint (`whsec_…`); comma-separated while rotating"
     )
     api_key: SecretStr | None = Field(

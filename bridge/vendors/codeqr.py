@@ -1,0 +1,162 @@
+"""CodeQR, conversion tracking: https://codeqr.mintlify.app (track/sale, track/lead)
+
+CodeQR descends from Dub. A sale is counted once per invoice id; nothing public takes it back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from pydantic import Field, SecretStr
+
+from bridge.model import (
+    Call,
+    Click,
+    Conversion,
+    ConversionKind,
+    Dead,
+    Done,
+    Plan,
+    Response,
+    Retry,
+    Skip,
+    Status,
+    Told,
+    Verdict,
+)
+from bridge.money import Money
+from bridge.vendors.base import (
+    Capabilities,
+    Vendor,
+    VendorSettings,
+    json_object,
+    without_call,
+)
+
+SALE, LEAD = "sale", "lead"
+# Whole units are sent for these; the vendor divides every other currency by 100.
+ZERO_DECIMAL = frozenset(
+    {"BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA"}
+    | {"PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"}
+)
+PROCESSORS = {
+    "stripe": "stripe",
+    "paddle": "paddle",
+    "paddle_classic": "paddle",
+    "shopify": "shopify",
+}
+CUSTOMER_LENGTH, INVOICE_LENGTH, ITEM_LENGTH, METADATA_ITEMS = 100, 255, 200, 20
+REFERENCE = "codeqr_id_"
+
+
+class CodeqrSettings(VendorSettings):
+    """Read CODEQR_… settings."""
+
+    api_key: SecretStr = Field(
+        min_length=1, description="API key of a workspace owner, with scope `conversions.write`"
+    )
+
+
+class Codeqr(Vendor[CodeqrSettings]):
+    """Tell CodeQR of sales and leads."""
+
+    name = "codeqr"
+    title = "CodeQR"
+    capabilities = Capabilities(lead=True, repeatable=True)
+    settings_type = CodeqrSettings
+    default_url = "https://api.codeqr.io"
+    click_names = ("codeqr_click_id", "cq_id", "dub_id")
+
+    def authorize(self) -> Mapping[str, str]:
+        """Carry the key as a bearer token."""
+        return {"Authorization": f"Bearer {self.settings.api_key.get_secret_value()}"}
+
+    def next_call(self, conversion: Conversion, told: Told) -> Plan:
+        """Tell a lead or a sale once; say why anything after it is not told."""
+        if not told.nothing:
+            return self._after(conversion, told)
+        click = conversion.clicks.get(self.name)
+        reason = without_call(conversion, click, self.title)
+        if reason or click is None:
+            return Skip(reason)
+        lead = conversion.kind is ConversionKind.LEAD
+        return _call(self, LEAD if lead else SALE, conversion, click)
+
+    def accept(self, call: Call, response: Response) -> Verdict:
+        """Look into a 2xx: CodeQR also answers 200 where it recorded nothing."""
+        answer = json_object(response.body)
+        recorded = ("invoiceId", "customerId", "customer", "sale", "click", "lead")
+        if any(answer.get(name) is not None for name in recorded):
+            return call.tells
+        return Dead(f"CodeQR took the call but recorded nothing: {self.words(response)}")
+
+    def refuse(self, call: Call, response: Response) -> Verdict:
+        """Try again while the same sale is still being taken in."""
+        words = self.words(response)
+        if response.status == 409 and "progress" in words.lower():
+            return Retry(words, response.headers.get("retry-after", ""))
+        return Dead(words)
+
+    def read_reference(self, reference: str) -> Click | None:
+        """Find the click in a client_reference_id of the form codeqr_id_<click>."""
+        click = reference.removeprefix(REFERENCE)
+        return {"click_id": click} if click and click != reference else None
+
+    def _after(self, conversion: Conversion, told: Told) -> Plan:
+        if conversion.kind is ConversionKind.LEAD or (
+            conversion.status is Status.APPROVED and conversion.value == told.amount
+        ):
+            return Done()
+        return Skip(
+            f"CodeQR has no public refund call: {told.amount} stays credited instead of "
+            f"{conversion.value}; correct it there by hand"
+        )
+
+
+def units(amount: Money) -> int:
+    """Return an amount as CodeQR counts it: in whole units by its own list, else in hundredths."""
+    return amount.to_minor(0 if amount.currency in ZERO_DECIMAL else 2)
+
+
+def within(id: str, length: int) -> str:
+    """Return an id that fits, never the same for two ids: a long one ends in its own hash."""
+    if len(id) <= length:
+        return id
+    digest = hashlib.sha256(id.encode()).hexdigest()[:32]
+    return f"{id[: length - len(digest) - 1]}-{digest}"
+
+
+def _call(vendor: Codeqr, step: str, conversion: Conversion, click: Click) -> Call:
+    body = {
+        "clickId": click["click_id"],
+        "customerExternalId": within(conversion.customer, CUSTOMER_LENGTH),
+    }
+    more = _sale(conversion) if step == SALE else {"eventName": "Sign up", "mode": "wait"}
+    return Call(
+        step=step,
+        url=f"{vendor.base_url}/track/{step}",
+        json={**body, **more},
+        tells=Told(
+            steps=(step,),
+            amount=conversion.value if step == SALE else None,
+            status=Status.APPROVED,
+            known_as=conversion.order,
+        ),
+    )
+
+
+def _sale(conversion: Conversion) -> dict[str, object]:
+    items = [item.name[:ITEM_LENGTH] for item in conversion.items[:METADATA_ITEMS]]
+    return {
+        "eventName": "Purchase",
+        "amount": units(conversion.value),
+        "currency": conversion.value.currency.lower(),
+        "invoiceId": within(conversion.order, INVOICE_LENGTH),
+        "paymentProcessor": PROCESSORS.get(conversion.provider, "custom"),
+        # Cut by construction far below the 10,000 characters that CodeQR takes.
+        "metadata": {
+            "order": conversion.id[:INVOICE_LENGTH],
+            **({"items": items} if items else {}),
+        },
+    }

@@ -1,0 +1,103 @@
+"""Taapit, server-side events: https://docs.taap.it
+
+A sale is counted every time it is sent, nobody can ask what was counted, and nothing takes it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field, SecretStr
+
+from bridge.model import (
+    Call,
+    Conversion,
+    ConversionKind,
+    Dead,
+    Done,
+    Plan,
+    Response,
+    Skip,
+    Status,
+    Told,
+    Verdict,
+)
+from bridge.vendors.base import Capabilities, Vendor, VendorSettings, without_call
+
+SALE, LEAD = "sale", "lead"
+
+
+class TaapitSettings(VendorSettings):
+    """Read TAAPIT_… settings."""
+
+    api_key: SecretStr = Field(min_length=1, description="server key of events (`taapit_sk_…`)")
+
+
+class Taapit(Vendor[TaapitSettings]):
+    """Tell Taapit of sales and leads."""
+
+    name = "taapit"
+    title = "Taapit"
+    capabilities = Capabilities(lead=True)
+    settings_type = TaapitSettings
+    default_url = "https://track.taap.it"
+    click_names = ("taapit_click_id", "ta_tid", "taapitTrackingId")
+
+    def authorize(self) -> Mapping[str, str]:
+        """Carry the key as a bearer token."""
+        return {"Authorization": f"Bearer {self.settings.api_key.get_secret_value()}"}
+
+    def next_call(self, conversion: Conversion, told: Told) -> Plan:
+        """Tell a lead or a sale once; say why anything after it is not told."""
+        if not told.nothing:
+            return self._after(conversion, told)
+        click = conversion.clicks.get(self.name)
+        reason = without_call(conversion, click, self.title)
+        if reason or click is None:
+            return Skip(reason)
+        if conversion.kind is ConversionKind.LEAD:
+            return self._call(LEAD, conversion, click, {})
+        amount = {
+            "amount": conversion.value.major,
+            "currency": conversion.value.currency.lower(),
+            "metadata": {"orderId": conversion.order},
+        }
+        return self._call(SALE, conversion, click, amount)
+
+    def refuse(self, call: Call, response: Response) -> Verdict:
+        """Explain a 404: Taapit knows the click no longer, or never did."""
+        words = self.words(response)
+        if response.status == 404:
+            return Dead(f"the click is unknown to Taapit or has expired: {words}")
+        return Dead(words)
+
+    def _after(self, conversion: Conversion, told: Told) -> Plan:
+        if conversion.kind is ConversionKind.LEAD or (
+            conversion.status is Status.APPROVED and conversion.value == told.amount
+        ):
+            return Done()
+        return Skip(
+            f"Taapit has no refund call: {told.amount} stays credited instead of "
+            f"{conversion.value}; correct it there by hand"
+        )
+
+    def _call(
+        self, step: str, conversion: Conversion, click: Mapping[str, str], more: dict[str, object]
+    ) -> Call:
+        sale = step == SALE
+        return Call(
+            step=step,
+            url=f"{self.base_url}/api/events/{step}",
+            json={
+                "trackingId": click["click_id"],
+                "customer": {"externalId": conversion.customer},
+                **more,
+            },
+            repeatable=False,
+            tells=Told(
+                steps=(step,),
+                amount=conversion.value if sale else None,
+                status=Status.APPROVED,
+                known_as=conversion.order,
+            ),
+        )

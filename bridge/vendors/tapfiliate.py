@@ -1,0 +1,226 @@
+"""Tapfiliate, postback 1.7 and REST 1.6: https://tapfiliate.com/docs
+
+A conversion is known by our order id (`external_id`). Its amount is absolute and its status can
+change both ways; after a call of unknown outcome REST 1.6 tells what is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+
+from pydantic import Field, SecretStr
+
+from bridge.errors import MoneyError
+from bridge.model import (
+    Call,
+    Click,
+    Conversion,
+    ConversionKind,
+    Dead,
+    Done,
+    Plan,
+    Response,
+    Retry,
+    Skip,
+    Status,
+    Told,
+    Unknown,
+    Verdict,
+)
+from bridge.money import Money
+from bridge.vendors.base import (
+    Capabilities,
+    Vendor,
+    VendorSettings,
+    json_object,
+    kinds_of_id,
+    without_call,
+)
+
+SALE, LEAD, LOOK_UP = "sale", "lead", "look_up"
+CREATE_PATH, UPDATE_PATH = "/1.7/pb/con/c/", "/1.7/pb/con/u/"
+CUSTOMER_PATH = "/1.7/pb/cus/c/"
+LOOK_UP_PATH = "/1.6/conversions/"
+CLICK_KINDS = ("coupon", "click_id", "referral_code", "asset_id", "source_id")
+TAKEN_WORDS = ("unique", "already", "taken", "exists", "duplicate")
+
+
+class TapfiliateSettings(VendorSettings):
+    """Read TAPFILIATE_… settings."""
+
+    api_key: SecretStr = Field(min_length=1, description="API key")
+    reapprove: bool = Field(
+        True,
+        description="`0`: what was won back is not approved again, as that approves a commission",
+    )
+
+
+class Tapfiliate(Vendor[TapfiliateSettings]):
+    """Tell Tapfiliate of sales and leads, and keep amount and status true."""
+
+    name = "tapfiliate"
+    title = "Tapfiliate"
+    capabilities = Capabilities(
+        lead=True, update=True, disapprove=True, reapprove=True, askable=True
+    )
+    settings_type = TapfiliateSettings
+    default_url = "https://api.tapfiliate.com"
+    click_names = ("tapfiliate_click_id", "tap_click_id")
+
+    def authorize(self) -> Mapping[str, str]:
+        """Carry the key in a header of its own."""
+        return {"X-Api-Key": self.settings.api_key.get_secret_value()}
+
+    def next_call(self, conversion: Conversion, told: Told) -> Plan:
+        """Look up what is in doubt, make the conversion once, then keep amount and status true."""
+        if told.doubt == SALE:
+            return self._look_up(conversion, told)
+        if told.amount is not None:
+            return self._keep_true(conversion, told)
+        if LEAD in told.steps:
+            return Done()
+        click = conversion.clicks.get(self.name)
+        reason = without_call(conversion, click, self.title)
+        if reason or click is None:
+            return Skip(reason)
+        if conversion.kind is ConversionKind.LEAD:
+            return self._lead(conversion, click)
+        return self._sale(conversion, click, told)
+
+    def accept(self, call: Call, response: Response) -> Verdict:
+        """Believe a 2xx only where it holds what was asked for: pages of HTML come with any."""
+        if call.step == LOOK_UP:
+            return self._found(call, response)
+        answer = json_object(response.body)
+        if answer:
+            reference = answer.get("id")
+            return replace(call.tells, reference=str(reference or call.tells.reference))
+        return Unknown(f"Tapfiliate's answer is not JSON: {self.words(response)}")
+
+    def refuse(self, call: Call, response: Response) -> Verdict:
+        """See whether a create was refused because the conversion is there already."""
+        words = self.words(response)
+        taken = any(each in words.lower() for each in TAKEN_WORDS)
+        if taken and response.status in {400, 409, 422}:
+            if call.step == LEAD:
+                return call.tells
+            if call.step == SALE:
+                return Unknown(words)
+        return Dead(words)
+
+    def read_click(self, value: object) -> Click:
+        """Read a click id, or an object with a referral code, a coupon, or asset and source."""
+        kinds = kinds_of_id(value, CLICK_KINDS, "click_id")
+        if ("asset_id" in kinds) is not ("source_id" in kinds):
+            raise ValueError("needs asset_id and source_id together")
+        return kinds
+
+    # ── calls ──
+
+    def _sale(self, conversion: Conversion, click: Click, told: Told) -> Call:
+        order = told.known_as or conversion.order
+        return Call(
+            step=SALE,
+            url=self.base_url + CREATE_PATH,
+            json={
+                **_attribution(click),
+                "external_id": order,
+                "amount": conversion.value.major,
+                "currency": conversion.value.currency,
+                "customer_id": conversion.customer,
+            },
+            repeatable=False,
+            tells=Told(
+                steps=(SALE,), amount=conversion.value, status=Status.APPROVED, known_as=order
+            ),
+        )
+
+    def _lead(self, conversion: Conversion, click: Click) -> Call:
+        body = {**_attribution(click), "customer_id": conversion.customer, "status": "lead"}
+        tells = Told(steps=(LEAD,), status=Status.APPROVED, known_as=conversion.customer)
+        return Call(step=LEAD, url=self.base_url + CUSTOMER_PATH, json=body, tells=tells)
+
+    def _look_up(self, conversion: Conversion, told: Told) -> Call:
+        """Ask what is there; `tells` is what is told if it is the sale we tried to make."""
+        order = told.known_as or conversion.order
+        return Call(
+            step=LOOK_UP,
+            method="GET",
+            url=self.base_url + LOOK_UP_PATH,
+            query={"external_id": order},
+            asks=True,
+            tells=Told(
+                steps=(SALE,), amount=conversion.value, status=Status.APPROVED, known_as=order
+            ),
+        )
+
+    def _found(self, call: Call, response: Response) -> Verdict:
+        try:
+            found = json.loads(response.body, parse_float=Decimal)
+        except ValueError:
+            found = None
+        if not isinstance(found, list):
+            return Retry(f"Tapfiliate's answer is no list: {self.words(response)}")
+        order = call.query["external_id"]
+        mine = [each for each in found if isinstance(each, dict) and _is(each, order)]
+        if not mine:
+            return Told(known_as=order)
+        held = _amount(mine[0].get("amount"), call.tells.amount)
+        if held is None:
+            return Dead(f"Tapfiliate holds an amount that cannot be read: {self.words(response)}")
+        return replace(call.tells, amount=held, reference=str(mine[0].get("id") or ""))
+
+    def _keep_true(self, conversion: Conversion, told: Told) -> Plan:
+        body: dict[str, object] = {}
+        gone = conversion.status is Status.DISAPPROVED or conversion.value.minor == 0
+        if gone:
+            if told.status is Status.DISAPPROVED:
+                return Done()
+            body["status"] = "disapproved"
+            return self._update("disapprove", conversion, told, body)
+        if told.status is Status.DISAPPROVED:
+            if not self.settings.reapprove:
+                return Skip(f"{conversion.value} was won back, but TAPFILIATE_REAPPROVE is off")
+            body["status"] = "approved"
+        if conversion.value != told.amount:
+            body["amount"] = conversion.value.major
+        if not body:
+            return Done()
+        return self._update("reapprove" if "status" in body else "amount", conversion, told, body)
+
+    def _update(
+        self, step: str, conversion: Conversion, told: Told, body: Mapping[str, object]
+    ) -> Call:
+        gone = step == "disapprove"
+        return Call(
+            step=step,
+            url=self.base_url + UPDATE_PATH,
+            json={"external_id": told.known_as or conversion.order, **body},
+            tells=told.also(
+                step,
+                status=Status.DISAPPROVED if gone else Status.APPROVED,
+                amount=told.amount if gone else conversion.value,
+            ),
+        )
+
+
+def _attribution(click: Click) -> dict[str, str]:
+    """Return the ids of a click in the order in which Tapfiliate prefers them."""
+    return {kind: click[kind] for kind in CLICK_KINDS if kind in click}
+
+
+def _is(conversion: Mapping[str, object], order: str) -> bool:
+    return conversion.get("external_id", order) == order
+
+
+def _amount(value: object, told: Money | None) -> Money | None:
+    """Read the amount that Tapfiliate holds, in the currency that it was told."""
+    if told is None or isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
+        return None
+    try:
+        return Money.parse(value, told.currency)
+    except MoneyError:
+        return None

@@ -1,0 +1,185 @@
+"""Tracify, server-side events: https://docs.tracify.ai
+
+Customers are known by hashes of their e-mail, IP address and browser. An order id that is sent
+again is ignored, so nothing is counted twice, and nothing can be changed either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import parse_qsl, urlsplit
+from uuid import UUID
+
+from pydantic import Field, SecretStr
+
+from bridge.model import (
+    Call,
+    Click,
+    Context,
+    Conversion,
+    ConversionKind,
+    Dead,
+    Done,
+    Plan,
+    Response,
+    Skip,
+    Status,
+    Told,
+    Verdict,
+)
+from bridge.vendors.base import (
+    Capabilities,
+    Vendor,
+    VendorSettings,
+    json_object,
+    without_call,
+)
+
+EVENTS_PATH = "/api/v1/events"
+# What each hash is of: https://docs.tracify.ai, identity data.
+IDENTITY = {"email_hash": 1, "session_hash": 2, "ip_hash": 3, "user_agent_hash": 4}
+PLACE = ("url", "referrer")
+LONGEST_TEXT = 2048
+NOBODY = (
+    "no identity known for this customer: Tracify needs an e-mail, or IP address and browser, "
+    "seen before the purchase"
+)
+
+
+class TracifySettings(VendorSettings):
+    """Read TRACIFY_… settings."""
+
+    token: SecretStr = Field(min_length=1, description="token of the events API")
+    customer_site_id: UUID = Field(description="customer site id (CSID)")
+    origin: str = Field(min_length=1, description="the shop's address, `https://shop.example`")
+    event: Literal["purchase", "conversion"] = Field(
+        "purchase", description="send a sale as `purchase` or as `conversion`"
+    )
+    decimal_mark: Literal[".", ","] = Field(".", description="decimal mark of amounts: `.` or `,`")
+
+
+class Tracify(Vendor[TracifySettings]):
+    """Tell Tracify of sales."""
+
+    name = "tracify"
+    title = "Tracify"
+    capabilities = Capabilities(repeatable=True)
+    settings_type = TracifySettings
+    default_url = "https://api.tracify.ai"
+    merges_clicks = True
+
+    def authorize(self) -> Mapping[str, str]:
+        """Carry the token in a header of its own."""
+        return {"tracify-token": self.settings.token.get_secret_value()}
+
+    def next_call(self, conversion: Conversion, told: Told) -> Plan:
+        """Tell a sale once; say why anything after it is not told."""
+        if conversion.kind is ConversionKind.LEAD:
+            return Skip("Tracify takes no leads")
+        if not told.nothing:
+            return self._after(conversion, told)
+        click = conversion.clicks.get(self.name) or {}
+        known = any(click.get(kind) for kind in IDENTITY)
+        if reason := without_call(conversion, click, self.title):
+            return Skip(reason)
+        return self._sale(conversion, click) if known else Skip(NOBODY)
+
+    def accept(self, call: Call, response: Response) -> Verdict:
+        """Look into a 200: Tracify says there whether it took the event."""
+        if json_object(response.body).get("status") is True:
+            return call.tells
+        return Dead(f"Tracify did not take the event: {self.words(response)}")
+
+    def read_click(self, value: object) -> Click:
+        """Read an object of hashes, url, referrer and campaign parameters; it may be empty."""
+        if not isinstance(value, Mapping):
+            raise ValueError("must be an object")
+        for name, text in value.items():
+            if name not in (*IDENTITY, *PLACE) and not _is_campaign(str(name)):
+                raise ValueError(f"has no field {str(name)[:40]!r}")
+            if not isinstance(text, str) or len(text) > LONGEST_TEXT:
+                raise ValueError(f"{name} must be a string of at most {LONGEST_TEXT} characters")
+        return {str(name): text for name, text in value.items() if text}
+
+    def capture(self, context: Context) -> Click | None:
+        """Keep the hashes of who was seen, and where; the persons themselves are not kept."""
+        session = f"{context.ip}|{context.user_agent}"
+        seen = {
+            "email_hash": context.email,
+            "session_hash": session if context.ip and context.user_agent else "",
+            "ip_hash": context.ip,
+            "user_agent_hash": context.user_agent,
+        }
+        hashes = {kind: tracify_hash(raw) for kind, raw in seen.items() if raw}
+        place = {"url": context.url[:LONGEST_TEXT], "referrer": context.referrer[:LONGEST_TEXT]}
+        campaign = {
+            name: text[:LONGEST_TEXT]
+            for name, text in parse_qsl(urlsplit(context.url).query)
+            if _is_campaign(name)
+        }
+        return hashes | {k: v for k, v in place.items() if v} | campaign if hashes else None
+
+    def _after(self, conversion: Conversion, told: Told) -> Plan:
+        if conversion.status is Status.APPROVED and conversion.value == told.amount:
+            return Done()
+        return Skip(
+            f"Tracify has no refund call: {told.amount} stays credited instead of "
+            f"{conversion.value}; ask Tracify to correct it"
+        )
+
+    def _sale(self, conversion: Conversion, click: Click) -> Call:
+        event = {
+            "url": click.get("url") or self.settings.origin,
+            "customer_site_id": str(self.settings.customer_site_id),
+            "identity_data": {click[kind]: n for kind, n in IDENTITY.items() if click.get(kind)},
+            "datetime": f"{conversion.occurred_at:%Y-%m-%d %H:%M:%S}",
+            "type": self.settings.event,
+            "data": self._data(conversion, click),
+        }
+        return Call(
+            step="sale",
+            url=self.base_url + EVENTS_PATH,
+            json={"events": [event]},
+            tells=Told(
+                steps=("sale",),
+                amount=conversion.value,
+                status=Status.APPROVED,
+                known_as=conversion.order,
+            ),
+        )
+
+    def _data(self, conversion: Conversion, click: Click) -> dict[str, str]:
+        mark = self.settings.decimal_mark
+        amount = conversion.value.format(2, mark)
+        data = {
+            "origin": self.settings.origin,
+            "currency": conversion.value.currency,
+            "amount": amount,
+            **({"Referer": click["referrer"]} if click.get("referrer") else {}),
+            **{name: text for name, text in click.items() if _is_campaign(name)},
+        }
+        if self.settings.event == "conversion":
+            # The vendor's page says `amount`, its own clients send `value`.
+            return {**data, "conversion_id": conversion.order, "value": amount}
+        for at, item in enumerate(conversion.items, start=1):
+            data |= {
+                f"ITEM{at}": item.name,
+                f"AMT{at}": item.amount.format(2, mark),
+                f"QTY{at}": str(item.quantity),
+            }
+        return {**data, "order_id": conversion.order}
+
+
+def tracify_hash(raw: str) -> str:
+    """Anonymise as Tracify asks: SHA-256, five characters cut off its end, SHA-256 again.
+
+    The text is taken as it is, neither trimmed nor folded, as whatever else feeds Tracify does.
+    """
+    first = hashlib.sha256(raw.encode()).hexdigest()
+    return hashlib.sha256(first[:-5].encode()).hexdigest()
+
+
+def _is_campaign(name: str) -> bool:
+    return name.startswith(("trc_", "utm_"))

@@ -1,0 +1,194 @@
+"""Trackdesk, conversions by request: https://help.trackdesk.com
+
+Conversions are made and linked under /tracking, statuses changed under /api with a key. An amount
+can never be changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import unquote
+
+from pydantic import Field, SecretStr
+
+from bridge.model import (
+    Call,
+    Cause,
+    Click,
+    Conversion,
+    ConversionKind,
+    Dead,
+    Done,
+    Plan,
+    Response,
+    Skip,
+    Status,
+    Told,
+    Verdict,
+)
+from bridge.vendors.base import (
+    Capabilities,
+    Vendor,
+    VendorSettings,
+    kinds_of_id,
+    without_call,
+)
+
+LINK, LEAD, SALE = "link", "lead", "sale"
+CREATES = frozenset({LINK, LEAD, SALE})
+CONVERSION_PATH = "/tracking/conversion/v1"
+LINK_PATH = "/tracking/external-cid/v1"
+STATUS_PATH = "/api/node/conversions/v1/update-status-by-external-id"
+APPROVED = "CONVERSION_STATUS_APPROVED"
+REFUNDED = "CONVERSION_STATUS_REFUNDED"
+REJECTED = "CONVERSION_STATUS_REJECTED"
+
+
+class TrackdeskSettings(VendorSettings):
+    """Read TRACKDESK_… settings."""
+
+    tenant_id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9-]+$", description="tenant id")
+    revenue_origin_id: str = Field(min_length=1, description="id of the revenue origin")
+    conversion_type: str = Field("sale", description="conversion type code of sales")
+    lead_type: str = Field("lead", description="conversion type code of leads")
+    api_key: SecretStr | None = Field(
+        None, description="API key; without it status changes are skipped with that reason"
+    )
+    partial_refund: Literal["skip", "full"] = Field(
+        "skip", description="a partial refund: `skip` it, or treat it as a `full` one"
+    )
+
+
+class Trackdesk(Vendor[TrackdeskSettings]):
+    """Tell Trackdesk of sales and leads, and change their status."""
+
+    name = "trackdesk"
+    title = "Trackdesk"
+    capabilities = Capabilities(lead=True, disapprove=True, reapprove=True, repeatable=True)
+    settings_type = TrackdeskSettings
+    default_url = ""
+    click_names = ("trackdesk_click_id", "trakdesk_cid", "trackdesk_cid")
+
+    @property
+    def base_url(self) -> str:
+        """Return the tenant's own address, unless another is set."""
+        return self.settings.base_url or f"https://{self.settings.tenant_id}.trackdesk.com"
+
+    def authorize(self) -> Mapping[str, str]:
+        """Carry the key, where there is one, in a header of its own."""
+        key = self.settings.api_key
+        return {"x-api-key": key.get_secret_value()} if key else {}
+
+    def next_call(self, conversion: Conversion, told: Told) -> Plan:
+        """Make the conversion once, then keep its status true."""
+        if told.amount is not None:
+            return self._keep_status(conversion, told)
+        if LEAD in told.steps:
+            return Done()
+        click = conversion.clicks.get(self.name)
+        reason = without_call(conversion, click, self.title)
+        if reason or click is None:
+            return Skip(reason)
+        if conversion.kind is ConversionKind.LEAD:
+            return self._lead(conversion, click, told)
+        return self._create(SALE, conversion, click, told)
+
+    def refuse(self, call: Call, response: Response) -> Verdict:
+        """Take a duplicate for what it is: the conversion is there already."""
+        words = self.words(response)
+        there = any(each in words.lower() for each in ("duplicate", "already exist"))
+        return call.tells if there and call.step in CREATES else Dead(words)
+
+    def read_click(self, value: object) -> Click:
+        """Read a cid: bare, as the cookie's JSON, or as an object with cid or external_cid."""
+        if isinstance(value, str) and unquote(value).lstrip().startswith("{"):
+            value = _cookie(value)
+        kinds = kinds_of_id(value, ("cid", "external_cid", "tenantId"), "cid")
+        tenant = kinds.pop("tenantId", self.settings.tenant_id)
+        if tenant != self.settings.tenant_id:
+            raise ValueError(
+                f"belongs to the Trackdesk tenant {tenant}, not to TRACKDESK_TENANT_ID"
+            )
+        if not kinds:
+            raise ValueError("needs cid or external_cid")
+        return kinds
+
+    # ── calls ──
+
+    def _lead(self, conversion: Conversion, click: Click, told: Told) -> Call:
+        """Link the click to the customer's id first, so that later sales find it by that."""
+        if LINK in told.steps or "cid" not in click:
+            return self._create(LEAD, conversion, click, told)
+        body = {
+            "cid": click["cid"],
+            "externalCid": conversion.customer,
+            "revenueOriginId": self.settings.revenue_origin_id,
+        }
+        tells = Told(steps=(*told.steps, LINK))
+        return Call(step=LINK, url=self.base_url + LINK_PATH, json=body, tells=tells)
+
+    def _create(self, step: str, conversion: Conversion, click: Click, told: Told) -> Call:
+        sale = step == SALE
+        by = {"cid": click["cid"]} if "cid" in click else {"externalCid": click["external_cid"]}
+        body: dict[str, object] = {
+            **by,
+            "conversionTypeCode": self._type(conversion),
+            "externalId": conversion.order,
+            "customerId": conversion.customer,
+            "revenueOriginId": self.settings.revenue_origin_id,
+        }
+        if sale:
+            body["amount"] = {"value": conversion.value.format()}
+            body["currency"] = {"code": conversion.value.currency}
+        tells = Told(
+            steps=(*told.steps, step),
+            amount=conversion.value if sale else None,
+            status=Status.APPROVED,
+            known_as=conversion.order,
+        )
+        return Call(step=step, url=self.base_url + CONVERSION_PATH, json=body, tells=tells)
+
+    def _keep_status(self, conversion: Conversion, told: Told) -> Plan:
+        partial = conversion.status is Status.APPROVED and conversion.value != told.amount
+        gone = conversion.status is Status.DISAPPROVED
+        gone |= partial and self.settings.partial_refund == "full"
+        if gone is (told.status is Status.DISAPPROVED):
+            if partial and not gone:
+                return Skip(
+                    f"Trackdesk cannot change an amount: {told.amount} stays credited instead of "
+                    f"{conversion.value} (TRACKDESK_PARTIAL_REFUND=full would take all of it back)"
+                )
+            return Done()
+        if self.settings.api_key is None:
+            wanted = "taken back" if gone else "given again"
+            return Skip(f"{told.amount} is to be {wanted}, but that needs TRACKDESK_API_KEY")
+        return self._change_status(conversion, told, gone=gone)
+
+    def _change_status(self, conversion: Conversion, told: Told, *, gone: bool) -> Call:
+        why = REJECTED if conversion.cause is Cause.DISPUTE else REFUNDED
+        step = "disapprove" if gone else "reapprove"
+        return Call(
+            step=step,
+            url=self.base_url + STATUS_PATH,
+            json={
+                "revenue_origin_id": self.settings.revenue_origin_id,
+                "external_id": told.known_as or conversion.order,
+                "conversion_type_code": self._type(conversion),
+                "status": why if gone else APPROVED,
+            },
+            tells=told.also(step, status=Status.DISAPPROVED if gone else Status.APPROVED),
+        )
+
+    def _type(self, conversion: Conversion) -> str:
+        lead = conversion.kind is ConversionKind.LEAD
+        return self.settings.lead_type if lead else self.settings.conversion_type
+
+
+def _cookie(value: str) -> object:
+    """Read what the cookie trakdesk_cid holds: JSON, perhaps URL-encoded."""
+    try:
+        return json.loads(unquote(value))
+    except ValueError:
+        raise ValueError("is neither a cid nor the JSON of the cookie trakdesk_cid") from None

@@ -1,0 +1,94 @@
+"""The README is held to the code: what exists is documented, and what is documented exists."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import click
+import pytest
+from conftest import REPOSITORY
+
+from bridge import config, providers, vendors
+from bridge.cli import main
+from bridge.config import Setting
+from bridge.vendors.base import Capabilities
+
+README = (REPOSITORY / "README.md").read_text("utf-8")
+
+
+def section(title: str) -> str:
+    """Return the text of one section of the README."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.M | re.S)
+    assert found, f"the README has no section {title!r}"
+    return found[1]
+
+
+def rows(title: str) -> dict[str, list[str]]:
+    """Return the rows of a section's table by their first cell."""
+    lines = [line for line in section(title).splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+    return {row[0]: row[1:] for row in cells}
+
+
+@pytest.mark.parametrize("title", ["Run it", "Test it"])
+def test_commands_are_one_line(title: str) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", section(title), re.M | re.S)
+    assert len(blocks) == 1
+    assert len(blocks[0].splitlines()) == 1
+
+
+@pytest.mark.parametrize("setting", config.known_settings(), ids=lambda each: each.name)
+def test_every_setting_is_in_the_readme(setting: Setting) -> None:
+    assert setting.meaning, f"{setting.name} has no description"
+    row = rows("Settings").get(f"`{setting.name}`")
+    assert row is not None, f"{setting.name} is missing from the README's settings"
+    if setting.default:
+        assert f"`{setting.default}`" in row[-1]
+
+
+def test_no_setting_is_made_up() -> None:
+    known = {f"`{setting.name}`" for setting in config.known_settings()}
+    assert set(rows("Settings")) == known
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_every_command_is_in_the_readme(command: str) -> None:
+    assert f"`bridge {command}" in section("Commands")
+
+
+def test_no_command_is_made_up() -> None:
+    named = set(re.findall(r"`bridge ([a-z]+)", README))
+    assert named <= set(main.commands)
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_every_option_has_help(name: str) -> None:
+    command = main.commands[name]
+    assert command.help
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    assert all(each.help for each in options)
+
+
+@pytest.mark.parametrize("name", vendors.discover())
+def test_vendor_row_says_what_the_code_can(name: str) -> None:
+    vendor = vendors.discover()[name]
+    row = rows("Vendors").get(f"{vendor.title} (`{name}`)")
+    assert row is not None, f"{vendor.title} is missing from the README's vendors"
+    said = {
+        field.name: said == "yes"
+        for field, said in zip(dataclasses.fields(Capabilities), row, strict=True)
+    }
+    assert said == dataclasses.asdict(vendor.capabilities)
+
+
+@pytest.mark.parametrize("name", providers.discover())
+def test_every_provider_is_in_the_readme(name: str) -> None:
+    title = providers.discover()[name].title
+    assert any(f"{title} (`{name}`)" in row for row in rows("Providers"))
+
+
+@pytest.mark.parametrize("name", vendors.discover())
+def test_names_of_click_ids_are_in_the_readme(name: str) -> None:
+    for each in vendors.discover()[name].click_names:
+        assert f"`{each}`" in section("Vendors"), f"{each} is missing from the README"
