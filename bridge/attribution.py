@@ -20,6 +20,8 @@ EXTERNAL_ID = "external_id"
 EMAIL = "email"
 # The names under which vendors' own integrations carry the merchant's customer id.
 KNOWN_EXTERNAL_ID_NAMES = ("taapitCustomerExternalId", "codeqrCustomerId")
+# What programs write where a guest has no id. Taken for one, it would make all guests one customer.
+NOBODY = frozenset({"", "0", "null", "none", "nil", "nan", "undefined", "false"})
 CLOCK_SKEW = timedelta(minutes=5)
 
 
@@ -58,7 +60,7 @@ def identify(payment: Payment, vendors: Mapping[str, AnyVendor], rules: Rules) -
     context = payment.context or Context()
     keys = [f"{payment.provider}:{payment.customer}"] if payment.customer else []
     keys += [f"{EXTERNAL_ID}:{each}" for each in _external_ids(context, vendors, rules)]
-    keys += [email_key(context.email, rules.email_key)] if context.email else []
+    keys += [email_key(context.email, rules.email_key)] if context.email.strip() else []
     clicks = {name: click for name in vendors if (click := _carried(vendors[name], context))}
     return replace(payment, context=None, keys=tuple(dict.fromkeys(keys)), clicks=clicks)
 
@@ -74,15 +76,17 @@ def resolve(
 
     A click that the payment itself carries wins. Then come the stored ones: by the strongest key
     they share with the conversion, within the look-back window, the last or the first of them.
-    `aliases` are all keys of this customer.
+    For a vendor that merges clicks, each completes what the better ones leave open. `aliases` are
+    all keys of this customer.
     """
     clicks = dict(conversion.clicks)
     for name, vendor in vendors.items():
-        found = _choose([each for each in stored if each.vendor == name], conversion, vendor, rules)
-        carried = clicks.get(name)
-        if carried is None or (vendor.merges_clicks and found):
-            merged = {**(found or {}), **(carried or {})}
-            clicks |= {name: merged} if merged else {}
+        of_vendor = [each for each in stored if each.vendor == name]
+        found = [clicks[name]] if name in clicks else []
+        found += _best_first(of_vendor, conversion, vendor, rules)
+        chosen = found if vendor.merges_clicks else found[:1]
+        if merged := {kind: id for each in reversed(chosen) for kind, id in each.items()}:
+            clicks[name] = merged
     customer = _customer(conversion, aliases)
     return replace(conversion, clicks=clicks, customer=customer)
 
@@ -90,12 +94,11 @@ def resolve(
 def _external_ids(
     context: Context, vendors: Mapping[str, AnyVendor], rules: Rules
 ) -> Iterable[str]:
-    for name in (*rules.external_id_names, *KNOWN_EXTERNAL_ID_NAMES):
-        if value := context.metadata.get(name):
-            yield value
-    is_click = any(each.read_reference(context.reference) for each in vendors.values())
-    if context.reference and not is_click:
-        yield context.reference
+    names = (*rules.external_id_names, *KNOWN_EXTERNAL_ID_NAMES)
+    given = [context.metadata.get(name, "") for name in names]
+    if not any(each.read_reference(context.reference) for each in vendors.values()):
+        given.append(context.reference)
+    yield from (each.strip() for each in given if each.strip().lower() not in NOBODY)
 
 
 def _carried(vendor: AnyVendor, context: Context) -> Click | None:
@@ -115,9 +118,9 @@ def _read(vendor: AnyVendor, value: object) -> Click | None:
         return None  # a value that is no click of this vendor's cannot be credited to it
 
 
-def _choose(
+def _best_first(
     stored: Sequence[StoredClick], conversion: Conversion, vendor: AnyVendor, rules: Rules
-) -> Click | None:
+) -> list[Click]:
     eligible = [each for each in stored if _in_window(each, conversion.occurred_at, rules)]
     strength = {key: at for at, key in enumerate(_strongest_first(conversion.keys))}
     weakest = len(strength)
@@ -129,10 +132,8 @@ def _choose(
         nearest = -age if before and rules.first else abs(age)
         return key, not before, nearest, repr(each.value)
 
-    for each in sorted(eligible, key=preference):
-        if (click := _read(vendor, each.value)) is not None:
-            return click
-    return None
+    read = (_read(vendor, each.value) for each in sorted(eligible, key=preference))
+    return [click for click in read if click is not None]
 
 
 def _in_window(click: StoredClick, sold_at: datetime, rules: Rules) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from bridge import attribution, providers
 from bridge.attribution import StoredClick
@@ -35,11 +35,10 @@ def tell(store: Store, config: Config, id: str) -> list[Story]:
 
     The id is that of an event, a conversion, a delivery, a provider's object, or a customer.
     """
-    orders = _orders(store, config, id)
-    stories = [_of_order(store, order) for order in orders]
-    events = store.events.find(id)
+    stories = [_of_order(store, order) for order in _orders(store, config, id)]
+    stories.sort(key=_beginning)
     told = {row.key for story in stories for row in story.events}
-    stories += [_of_event(row) for row in events if row.key not in told]
+    stories += [_of_event(store, row) for row in store.events.find(id) if row.key not in told]
     if not stories:
         aliases = store.customers.find(_names(store, config, id))
         stories = [_of_customer(store, aliases)] if aliases else []
@@ -52,7 +51,8 @@ def tell(store: Store, config: Config, id: str) -> list[Story]:
 
 
 def _orders(store: Store, config: Config, id: str) -> list[str]:
-    conversion = store.orders.conversion(id.partition("@")[0])
+    delivery = store.deliveries.get(id)
+    conversion = store.orders.conversion(delivery.conversion if delivery else id)
     if conversion is not None:
         return [store.orders.order_of(ref_of(conversion.provider, conversion.order))]
     found = [
@@ -65,6 +65,10 @@ def _orders(store: Store, config: Config, id: str) -> list[str]:
     found += store.orders.find(names, id)
     found += sorted(store.orders.of_keys(store.customers.find(names)))
     return list(dict.fromkeys(found))
+
+
+def _beginning(story: Story) -> list[datetime]:
+    return sorted(each.occurred_at for each in story.payments)[:1]
 
 
 def _names(store: Store, config: Config, id: str) -> list[str]:
@@ -93,25 +97,20 @@ def _of_order(store: Store, order: str) -> Story:
     )
 
 
-def _of_event(row: EventRow) -> Story:
-    return _story(events=[row])
+def _of_event(store: Store, row: EventRow) -> Story:
+    payments = store.orders.of_event(row.key)
+    aliases = store.customers.aliases(sorted({key for each in payments for key in each.keys}))
+    asks = store.asks.about(row.key)
+    return replace(_of_customer(store, aliases), events=[row], payments=payments, asks=asks)
 
 
 def _of_customer(store: Store, aliases: list[str]) -> Story:
-    return _story(customer=aliases, clicks=store.customers.clicks(aliases))
-
-
-def _story(
-    events: Iterable[EventRow] = (),
-    customer: Iterable[str] = (),
-    clicks: Iterable[StoredClick] = (),
-) -> Story:
     return Story(
-        events=list(events),
+        events=[],
         payments=[],
         conversions=[],
-        customer=list(customer),
-        clicks=list(clicks),
+        customer=aliases,
+        clicks=store.customers.clicks(aliases),
         deliveries=[],
         attempts={},
         asks=[],

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import NewConnectionError, SSLError
+from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
 
 from bridge import __version__
 from bridge.codec import dumps
@@ -52,6 +52,8 @@ class Sender:
                 return _read(answer)
         except requests.RequestException as error:
             return _explained(error)
+        except HTTPError as error:
+            return NoAnswer(f"the answer broke off: {_plain(error)}", sent=True)
 
     def close(self) -> None:
         """Close the kept connections."""

@@ -15,10 +15,10 @@ from datetime import datetime
 from bridge import attribution, ledger, logs
 from bridge.config import Config
 from bridge.errors import BridgeError, StoreError
-from bridge.model import Conversion, Event, Payment, Status, Told
+from bridge.model import Cause, Conversion, Event, Payment, Status
 from bridge.provider_api import key_setting
 from bridge.store import Store
-from bridge.store.rows import DeliveryRow, EventRow, EventState
+from bridge.store.rows import DeliveryRow, DeliveryState, EventRow, EventState
 
 log = logs.get()
 
@@ -44,7 +44,7 @@ class Intake:
         except StoreError:
             raise
         except Exception as error:  # whatever one event does to us, the next must not wait for it
-            return self._keep_failed(key, error)
+            return self._keep_failed(key, _in_words(error), error)
         log.info("processed", event_id=key, state=str(state), reason=reason)
         return state
 
@@ -103,9 +103,9 @@ class Intake:
         ]
         orders = self._store.orders.add(row.key, payments)
         for payment in payments:
-            orders |= self._join_customer(row.key, payment)
+            orders |= self._join_customer(payment)
         for order in sorted(orders):
-            self.refresh(self._store.orders.order_of(order) or order, now)
+            self.refresh(order, now)
         return EventState.PROCESSED, ""
 
     def _wait(self, row: EventRow, now: datetime) -> tuple[EventState, str]:
@@ -117,7 +117,7 @@ class Intake:
         needed = key_setting(event.provider)
         return EventState.WAITING, f"it leaves out its object, which {needed} would fetch"
 
-    def _join_customer(self, key: str, payment: Payment) -> set[str]:
+    def _join_customer(self, payment: Payment) -> set[str]:
         """Join the keys that came together; return the orders that this may change."""
         if not payment.keys:
             return set()
@@ -138,14 +138,15 @@ class Intake:
             return set()
         return self._store.orders.of_keys(self._store.customers.aliases(payment.keys))
 
-    def _keep_failed(self, key: str, error: Exception) -> EventState:
-        reason = (
-            str(error) if isinstance(error, BridgeError) else f"{type(error).__name__}: {error}"
-        )
-        log.error(
-            "failed", event_id=key, reason=reason, exc_info=not isinstance(error, BridgeError)
-        )
-        self._store.events.mark(key, EventState.FAILED, reason[:500])
+    def _keep_failed(self, key: str, reason: str, error: Exception) -> EventState:
+        """Keep an event with the reason why it failed, unless another worker did better."""
+        with self._store.atomic():
+            row = self._store.events.get(key)
+            if row is None or row.state is not EventState.RECEIVED:
+                return row.state if row else EventState.IGNORED
+            self._store.events.mark(key, EventState.FAILED, reason)
+        expected = isinstance(error, BridgeError)
+        log.error("failed", event_id=key, reason=reason, exc_info=None if expected else error)
         return EventState.FAILED
 
     # ── one order ──
@@ -167,40 +168,46 @@ class Intake:
         self._store.deliveries.make_due(conversion.id, self._config.vendors, when)
 
     def _merge_away(self, gone: Conversion, others: list[Conversion], now: datetime) -> None:
-        """Remove a conversion whose payments now belong to another, without losing what was told.
+        """Remove a conversion whose payments now belong to others, without losing what was told.
 
         What a vendor was told of it passes to the conversion that took its place; where the vendor
         was told of that one too, the old one is taken back.
         """
-        doubles = [
-            row
-            for row in self._store.deliveries.of_conversion(gone.id)
-            if not self._pass_on(row, others)
-        ]
-        if not doubles:
+        rows = self._store.deliveries.of_conversion(gone.id)
+        passed_on = [self._pass_on(row, gone, others, now) for row in rows]
+        if all(passed_on):
             self._store.orders.remove(gone.id)
             return
-        empty = replace(gone.value, minor=0)
-        reason = f"it is part of {', '.join(each.id for each in others)}"
+        names = ", ".join(each.id for each in others)
         taken_back = replace(
-            gone, status=Status.DISAPPROVED, taken_back=gone.paid, value=empty, reason=reason
+            gone,
+            status=Status.DISAPPROVED,
+            taken_back=gone.paid,
+            value=replace(gone.value, minor=0),
+            cause=gone.cause or Cause.CANCELLATION,
+            reason=f"it is part of {names}" if names else "it is no sale any more",
         )
         self._put(taken_back, now)
 
-    def _pass_on(self, row: DeliveryRow, others: list[Conversion]) -> bool:
-        """Hand what a vendor was told to the conversion that took this one's place."""
-        if row.told.nothing and row.in_flight is None:
-            return True
-        for other in others:
-            heir = self._store.deliveries.get(f"{other.id}@{row.vendor}")
-            if heir and heir.told.nothing and heir.in_flight is None and row.in_flight is None:
-                told = replace(
-                    row.told, known_as=row.told.known_as or row.conversion.partition(":")[2]
-                )
-                self._store.deliveries.inherit(heir.id, told, f"taken over from {row.id}")
-                self._store.deliveries.inherit(row.id, Told(), f"passed on to {heir.id}")
-                return True
-        return False
+    def _pass_on(
+        self, row: DeliveryRow, gone: Conversion, others: list[Conversion], now: datetime
+    ) -> bool:
+        """Hand what a vendor was told, and its history, to what took the conversion's place.
+
+        Not while a call is being sent, and not a sale that was taken back already.
+        """
+        being_sent = row.state is DeliveryState.SENDING and row.in_flight is not None
+        if being_sent or row.told.status is Status.DISAPPROVED:
+            return False
+        ids = (f"{each.id}@{row.vendor}" for each in others)
+        heirs = [heir for each in ids if (heir := self._store.deliveries.get(each))]
+        told = row.told
+        if not _is_blank(row):
+            heirs = list(filter(_is_blank, heirs))
+            told = replace(told, known_as=told.known_as or gone.order)
+        if heirs:
+            self._store.deliveries.hand_over(row, heirs[0].id, told, now)
+        return bool(heirs) or _is_blank(row)
 
     def _mark_renewals(self, conversions: list[Conversion], now: datetime) -> None:
         names = {(each.provider, each.subscription) for each in conversions if each.subscription}
@@ -217,6 +224,11 @@ class Intake:
                 refs = (ref.partition(":")[2] for ref in self._store.orders.refs(order))
                 if subject := self._config.providers[each.provider].question(refs):
                     self._store.asks.add(each.provider, each.account, subject, now)
+
+
+def _is_blank(row: DeliveryRow) -> bool:
+    """Tell whether a vendor cannot know of a conversion yet."""
+    return row.told.nothing and row.in_flight is None
 
 
 def attribution_rules(config: Config, store: Store) -> attribution.Rules:
@@ -239,6 +251,12 @@ def attribution_rules(config: Config, store: Store) -> attribution.Rules:
 def receive(store: Store, event: Event, now: datetime) -> bool:
     """Store a verified event and wake the workers; return False for one that is here already."""
     new = store.events.add(event, now)
-    if new:
+    if new and not event.ignored:
         store.ring()
     return new
+
+
+def _in_words(error: Exception) -> str:
+    """Say why an event failed, in text that any database takes."""
+    words = str(error) if isinstance(error, BridgeError) else f"{type(error).__name__}: {error}"
+    return words[:500].encode("utf-8", "replace").decode("utf-8")

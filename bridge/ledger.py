@@ -40,11 +40,7 @@ NET, TOTAL = "net", "total"
 # A bare payment intent is no sale where an invoice claims it; the claim comes in an event of its
 # own, which usually follows within seconds.
 BARE_RANK = 2
-CLAIM_TIME = timedelta(minutes=10)
-
-TAKES_BACK = frozenset(
-    {PaymentKind.REFUND, PaymentKind.REFUNDED_SO_FAR, PaymentKind.DISPUTE, PaymentKind.CREDIT}
-)
+CLAIM_TIME = timedelta(minutes=1)
 
 
 def fold(payments: Iterable[Payment], basis: str = NET) -> tuple[Conversion, ...]:
@@ -104,14 +100,13 @@ class Sets:
 
 # ── one order ────────────────────────────────────────────────────────────────────────────────────
 
-
 _Taken = dict[Cause, int]  # minor units that went back of one sale, by why
 
 
 def _fold_order(payments: Sequence[Payment], basis: str) -> list[Conversion]:
     movements = _latest(payments)
     _check_currency(movements)
-    movements = _unmixed(movements)
+    movements = _under_totals(_unmixed(movements))
     sales = _best_sales(movements)
     if not sales:
         return _parked(movements, payments)
@@ -128,10 +123,7 @@ def _check_currency(movements: Sequence[Payment]) -> None:
 
 
 def _latest(payments: Iterable[Payment]) -> list[Payment]:
-    """Return each movement once, in the state that counts, with all that it was seen to belong to.
-
-    An older layout may have named references that a later report leaves out.
-    """
+    """Return the state that counts of each movement, with every reference ever reported of it."""
     reports: dict[tuple[PaymentKind, str], list[Payment]] = defaultdict(list)
     for payment in payments:
         reports[payment.kind, payment.id].append(payment)
@@ -156,44 +148,53 @@ def _lateness(payment: Payment) -> tuple[bool, bool, datetime, bool, int, str]:
     )
 
 
-def _written(payment: Payment) -> str:
-    """Write a payment down whole, equal ones equally: sets and mappings in order."""
-    values = (getattr(payment, each.name) for each in fields(payment))
-    return repr([_in_order(each) for each in values])
-
-
-def _in_order(value: object) -> object:
+def _written(value: object) -> str:
+    """Write a value down whole, equal ones equally: sets and mappings in order."""
+    if isinstance(value, Payment):
+        return repr([_written(getattr(value, each.name)) for each in fields(value)])
     if isinstance(value, Mapping):
-        return sorted((name, _in_order(each)) for name, each in value.items())
-    return sorted(value) if isinstance(value, frozenset) else value
+        return repr(sorted((name, _written(each)) for name, each in value.items()))
+    return repr(sorted(value) if isinstance(value, frozenset) else value)
 
 
 def _unmixed(movements: Sequence[Payment]) -> list[Payment]:
     """Take out of each credit the refunds it contains; for one not told of yet it stands in."""
     refunds = {each.id: _units(each) for each in movements if each.kind is PaymentKind.REFUND}
-    return [
-        _without_refunds(each, refunds) if each.kind is PaymentKind.CREDIT else each
-        for each in movements
+    return [_without(refunds, each) if each.contains else each for each in movements]
+
+
+def _without(refunds: Mapping[str, int], credit: Payment) -> Payment:
+    rest = _units(credit) - sum(refunds.get(each, 0) for each in credit.contains)
+    amount = replace(_amount(credit), minor=max(rest, 0))
+    if _counts(credit) and credit.contains - refunds.keys():
+        return replace(credit, kind=PaymentKind.REFUND, amount=amount, started_at=None)
+    return replace(credit, amount=amount)
+
+
+def _under_totals(movements: Sequence[Payment]) -> list[Payment]:
+    """Let each cumulative total and the refunds it covers share a reference of their own."""
+    totals = [each for each in movements if each.kind is PaymentKind.REFUNDED_SO_FAR]
+    kinds = {PaymentKind.REFUNDED_SO_FAR, PaymentKind.REFUND}
+    return [_signed(each, totals) if each.kind in kinds else each for each in movements]
+
+
+def _signed(payment: Payment, totals: Iterable[Payment]) -> Payment:
+    """Add the sign of the total that covers a refund: the one it names, else one beside it."""
+    near = [
+        (each != payment, each.id not in payment.references, _sign(each))
+        for each in totals
+        if each.references & payment.references
     ]
+    signs = frozenset(sign for *_, sign in sorted(near)[:1])
+    return replace(payment, references=payment.references | signs)
 
 
-def _without_refunds(credit: Payment, refunds: Mapping[str, int]) -> Payment:
-    amount = _amount(credit)
-    rest = amount.minor - sum(refunds.get(each, 0) for each in credit.contains)
-    unseen = credit.contains - refunds.keys()
-    return replace(
-        credit,
-        kind=PaymentKind.REFUND if unseen else PaymentKind.CREDIT,
-        amount=replace(amount, minor=max(rest, min(amount.minor, 0))),
-    )
+def _sign(total: Payment) -> str:
+    return f"total {total.id}"
 
 
 def _best_sales(movements: Iterable[Payment]) -> list[Payment]:
-    sales = [
-        each
-        for each in movements
-        if each.kind is PaymentKind.SALE and each.state is not PaymentState.OPEN
-    ]
+    sales = [each for each in movements if each.kind is PaymentKind.SALE and _counts(each)]
     best = min((each.rank for each in sales), default=0)
     return [each for each in sales if each.rank == best]
 
@@ -203,7 +204,8 @@ def _conversion(
 ) -> Conversion:
     paid = _amount(sale)
     back = Money(min(max(sum(taken.values()), 0), paid.minor), paid.currency)
-    base = _base(sale, basis)
+    base = sale.net if basis == NET and sale.net else paid
+    base = replace(base, minor=min(max(base.minor, 0), paid.minor))
     value = base.scale(paid.minor - back.minor, paid.minor) if paid.minor > 0 else base
     gone = 0 < back.minor == paid.minor or value.minor == 0 < base.minor
     return Conversion(
@@ -229,26 +231,16 @@ def _conversion(
     )
 
 
-def _base(sale: Payment, basis: str) -> Money:
-    """Return what of a sale is credited while none of it has gone back: never more than was paid."""
-    paid = _amount(sale)
-    if basis != NET or sale.net is None:
-        return paid
-    return replace(paid, minor=min(max(sale.net.minor, 0), paid.minor))
-
-
 def _parked(movements: Sequence[Payment], payments: Sequence[Payment]) -> list[Conversion]:
     """Keep what went back for a sale that has not arrived in sight."""
     taken: _Taken = defaultdict(int)
     for source in _sources(movements, frozenset()):
         for cause, units in _went_back(source).items():
             taken[cause] += units
-    taken[Cause.REFUND] += sum(_units(each) for each in _credits(movements))
-    if sum(taken.values()) <= 0:
+    back = sum(taken.values())
+    if back <= 0:
         return []
-    counting = [
-        each for each in movements if each.kind in TAKES_BACK and _counts(each) and _units(each) > 0
-    ]
+    counting = [each for each in movements if sum(_went_back([each]).values()) > 0]
     named = min(counting, key=lambda each: (each.kind is PaymentKind.REFUNDED_SO_FAR, each.id))
     nothing = Money(0, _amount(named).currency)
     return [
@@ -259,7 +251,7 @@ def _parked(movements: Sequence[Payment], payments: Sequence[Payment]) -> list[C
             order=named.id,
             customer="",
             paid=nothing,
-            taken_back=Money(sum(taken.values()), nothing.currency),
+            taken_back=replace(nothing, minor=back),
             value=nothing,
             status=Status.PARKED,
             cause=_cause(taken),
@@ -285,13 +277,9 @@ def _take_back(movements: Sequence[Payment], sales: Sequence[Payment]) -> dict[s
         weights = {each: _paid_through(source, by_id[each]) for each in reached or by_id}
         for cause, units in _went_back(source).items():
             _share_out(units, cause, weights, taken)
-    for note in _credits(movements):
-        named = note.references & by_id.keys()
-        weights = {each: _units(by_id[each]) for each in named or by_id}
-        _share_out(_units(note), Cause.REFUND, weights, taken)
-    for sale in sales:
-        if _is_void(sale, movements):
-            taken[sale.id][Cause.CANCELLATION] += _units(sale)
+    for each in movements:
+        if each.kind is PaymentKind.CANCELLATION:
+            _cancel(each, by_id, taken)
     return taken
 
 
@@ -305,14 +293,10 @@ def _share_out(
         taken[each][cause] += part
 
 
-def _is_void(sale: Payment, movements: Iterable[Payment]) -> bool:
-    return sale.state is PaymentState.REVERSED or any(
-        each.kind is PaymentKind.CANCELLATION
-        and each.state is PaymentState.COUNTS
-        and sale.id in each.references
-        and each.occurred_at >= sale.occurred_at
-        for each in movements
-    )
+def _cancel(what: Payment, sales: Mapping[str, Payment], taken: Mapping[str, _Taken]) -> None:
+    for each in what.references & sales.keys():
+        if _counts(what) and what.occurred_at >= sales[each].occurred_at:
+            taken[each][Cause.CANCELLATION] += _units(sales[each])
 
 
 def _cause(taken: _Taken) -> Cause | None:
@@ -325,22 +309,19 @@ def _sources(movements: Iterable[Payment], sales: Collection[str]) -> list[list[
     """Part the movements of an order by the source of money they belong to.
 
     What shares a reference that is not itself a sale has one source: a payment intent with its
-    charge, its refunds and its disputes. So have a cumulative total and the refunds it covers.
-    Credits have none.
+    charge, its refunds and its disputes. A credit came through none of them: it stands alone.
     """
-    moved = [each for each in movements if each.kind is not PaymentKind.CREDIT]
-    totals = _totals(moved)
     sets = Sets()
-    names: list[str] = []
-    for each in moved:
-        own = set(each.references - set(sales)) or {each.id}
-        if each.kind is PaymentKind.REFUND and (total := _total_over(each, totals)):
-            own.add(total.id)
-        sets.join(own)
-        names.append(min(own))
+    own = [
+        (each, {each.id} if each.kind is PaymentKind.CREDIT else references or {each.id})
+        for each in movements
+        for references in [each.references - set(sales)]
+    ]
+    for _, references in own:
+        sets.join(references)
     sources: dict[str, list[Payment]] = defaultdict(list)
-    for name, each in zip(names, moved, strict=True):
-        sources[sets.find(name)].append(each)
+    for each, references in own:
+        sources[sets.find(min(references))].append(each)
     return list(sources.values())
 
 
@@ -352,35 +333,21 @@ def _paid_through(source: Iterable[Payment], sale: Payment) -> int:
 
 
 def _went_back(source: Sequence[Payment]) -> _Taken:
-    """Add up what refunds and disputes took back through one source of money."""
-    totals = _totals(source)
-    refunds = [each for each in source if each.kind is PaymentKind.REFUND]
-    covered: dict[str, list[Payment]] = {each.id: [] for each in totals}
-    for each in refunds:
-        if total := _total_over(each, totals):
-            covered[total.id].append(each)
-    refunded = sum(_units(each) for each in refunds if _counts(each))
-    unseen = sum(_unseen(each, covered[each.id]) for each in totals)
-    disputes = (each for each in source if each.kind is PaymentKind.DISPUTE and _counts(each))
-    disputed = sum(_units(each) for each in disputes)
-    return {Cause.REFUND: refunded + unseen, Cause.DISPUTE: disputed}
+    """Add up what was taken back through one source of money."""
+    units: dict[PaymentKind, int] = defaultdict(int)
+    for each in source:
+        units[each.kind] += _units(each) if _counts(each) else 0
+    totals = (each for each in source if each.kind is PaymentKind.REFUNDED_SO_FAR)
+    unseen = sum(_unseen(each, source) for each in totals)
+    refunded = units[PaymentKind.REFUND] + units[PaymentKind.CREDIT] + unseen
+    return {Cause.REFUND: refunded, Cause.DISPUTE: units[PaymentKind.DISPUTE]}
 
 
-def _totals(movements: Iterable[Payment]) -> list[Payment]:
-    return [
-        each for each in movements if each.kind is PaymentKind.REFUNDED_SO_FAR and _counts(each)
-    ]
-
-
-def _total_over(refund: Payment, totals: Iterable[Payment]) -> Payment | None:
-    """Return the cumulative total that covers a refund: the one it names, else one beside it."""
-    near = [each for each in totals if each.references & refund.references]
-    return min(near, key=lambda each: (each.id not in refund.references, each.id), default=None)
-
-
-def _unseen(so_far: Payment, refunds: Iterable[Payment]) -> int:
+def _unseen(so_far: Payment, source: Iterable[Payment]) -> int:
     """Return how much of a cumulative total no refund that we know of accounts for."""
-    known = sum(_units(each) for each in refunds if _is_part_of(each, so_far))
+    refunds = (each for each in source if each.kind is PaymentKind.REFUND)
+    covered = (each for each in refunds if _sign(so_far) in each.references)
+    known = sum(_units(each) for each in covered if _is_part_of(each, so_far))
     return max(_units(so_far) - known, 0)
 
 
@@ -391,10 +358,6 @@ def _is_part_of(refund: Payment, so_far: Payment) -> bool:
     if refund.state is PaymentState.REVERSED:
         return refund.occurred_at >= so_far.occurred_at
     return _counts(refund)
-
-
-def _credits(movements: Iterable[Payment]) -> list[Payment]:
-    return [each for each in movements if each.kind is PaymentKind.CREDIT and _counts(each)]
 
 
 def _counts(payment: Payment) -> bool:

@@ -27,15 +27,20 @@ class Redactor:
         return text
 
     def processor(self, _: WrappedLogger, __: str, line: EventDict) -> EventDict:
-        """Redact a log line."""
-        return {key: self(each) if isinstance(each, str) else each for key, each in line.items()}
+        """Redact a log line: all of it but plain numbers is written out first."""
+        return {key: each if _is_plain(each) else self(str(each)) for key, each in line.items()}
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, (bool, int, float))
 
 
 def configure(redact: Redactor, *, quiet: bool = False) -> None:
     """Set logging up for this process: readable on a terminal, logfmt otherwise."""
     pretty = sys.stderr.isatty()
     render: Any = (
-        structlog.dev.ConsoleRenderer()
+        # Not its pretty tracebacks: they show local variables, and so bodies and secrets.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if pretty
         else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
     )

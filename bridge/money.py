@@ -159,7 +159,7 @@ def _decimal(amount: object) -> Decimal:
     if isinstance(amount, bool) or not isinstance(amount, str | Decimal | int):
         raise MoneyError(f"{amount!r} is not an amount")
     try:
-        value = Decimal(amount)
+        value = Decimal(_plain(amount) if isinstance(amount, str) else amount)
     except InvalidOperation:
         raise MoneyError(f"{str(amount)[:80]!r} is not an amount") from None
     if not value.is_finite():
@@ -169,10 +169,17 @@ def _decimal(amount: object) -> Decimal:
     return value
 
 
+def _plain(text: str) -> str:
+    """Return the text of a number; Python would read 1_000 and the digits of any script as well."""
+    if not text.isascii() or "_" in text:
+        raise MoneyError(f"{text[:80]!r} is not an amount")
+    return text
+
+
 def _integer(minor: object) -> int:
     """Read a whole number of a plausible size; 12.7 is none, and is not cut down to 12."""
     try:
-        value = _decimal(int(minor) if isinstance(minor, str) else minor)
+        value = _decimal(int(_plain(minor)) if isinstance(minor, str) else minor)
     except MoneyError as error:
         raise MoneyError(f"{error}: minor units must be a whole number") from None
     except ValueError:

@@ -29,7 +29,9 @@ def plan(vendor: AnyVendor, conversion: Conversion, told: Told, rules: Rules) ->
     if _is_unwanted_renewal(conversion, rules):
         # It was told before an earlier payment of its subscription arrived: take it back.
         nothing = Money(0, conversion.value.currency)
-        conversion = replace(conversion, status=Status.DISAPPROVED, value=nothing)
+        conversion = replace(
+            conversion, status=Status.DISAPPROVED, taken_back=conversion.paid, value=nothing
+        )
     return vendor.next_call(conversion, told)
 
 
@@ -42,9 +44,15 @@ def _held_back(conversion: Conversion, rules: Rules) -> str:
         return ""
     if _is_unwanted_renewal(conversion, rules):
         return "a renewal (BRIDGE_RECURRING=first credits only the first payment)"
+    return _nothing_to_credit(conversion)
+
+
+def _nothing_to_credit(conversion: Conversion) -> str:
     if conversion.paid.minor == 0:
         why = f" ({conversion.reason.replace('_', ' ')})" if conversion.reason else ""
         return f"nothing was paid{why}"
+    if conversion.value.minor == 0 and conversion.status is Status.APPROVED:
+        return "all that was paid is tax and shipping (BRIDGE_AMOUNT_BASIS=total counts them)"
     return ""
 
 

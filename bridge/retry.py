@@ -17,8 +17,9 @@ GIVE_UP_AFTER = timedelta(days=3)
 LONGEST_RETRY_AFTER = timedelta(hours=24)
 
 RETRIABLE = frozenset({408, 425, 429})
-# What a gateway says when the vendor behind it did not answer in time: it may have been counted.
-AMBIGUOUS = frozenset({408, 502, 504})
+# What a gateway says when the vendor behind it did not answer in time, or not intelligibly: it may
+# have been counted. 520 and 524 are Cloudflare's.
+AMBIGUOUS = frozenset({408, 502, 504, 520, 524})
 
 _EPOCH_SECONDS = 1_000_000_000
 _EPOCH_MILLISECONDS = 1_000_000_000_000

@@ -17,6 +17,7 @@ from bridge.config import Config
 from bridge.errors import ProviderApiError, StoreError
 from bridge.http import Sender
 from bridge.intake import Intake, receive
+from bridge.model import Status
 from bridge.outbox import Outbox, utc_now
 from bridge.provider_api import ProviderApi, open_api
 from bridge.store import Store
@@ -58,7 +59,8 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stop` is called; finish what is in flight before returning."""
-        self._take_up()
+        self.take_up()
+        self._store.wait(0)  # from here on no ring is missed
         log.info("working", vendors=",".join(self._pools) or "none")
         while not self._stopping.is_set():
             try:
@@ -103,6 +105,8 @@ class Worker:
         """Finish the calls in flight and give back the connections."""
         for pool in (*self._pools.values(), self._asking):
             pool.close()
+        for api in self._apis.values():
+            api.close()
         self._sender.close()
 
     # ── deliveries ──
@@ -136,12 +140,15 @@ class Worker:
             return LONGEST_SLEEP
         return min(max((soonest - self._clock()).total_seconds(), 0.001), LONGEST_SLEEP)
 
-    def _take_up(self) -> None:
+    def take_up(self) -> None:
         """Take up what a changed setting has made possible since the last start."""
         with self._store.atomic():
             for row in self._store.events.newest(EventState.WAITING, limit=10_000):
                 if row.event.provider in self._apis:
                     self._store.events.mark(row.key, EventState.RECEIVED)
+            for parked in self._store.orders.newest(Status.PARKED, limit=10_000):
+                if parked.provider in self._apis:
+                    self._intake.refresh(self._store.orders.order_of(parked.id), self._clock())
             if not self._config.settings.dry_run:
                 for delivery in self._store.deliveries.newest("planned", limit=10_000):
                     self._store.deliveries.revive(delivery.id, self._clock())
@@ -179,9 +186,12 @@ class Worker:
             events = api.look_up(ask.subject, ask.account, now)
         else:
             events = api.fetch(row.event, now)
-            self._store.events.mark(row.key, EventState.PROCESSED, f"fetched as {events[0].id}")
-        for event in events:
-            receive(self._store, event, now)
+        with self._store.atomic():
+            for event in events:
+                receive(self._store, event, now)
+            if row is not None:
+                reason = f"fetched as {', '.join(each.id for each in events)}"
+                self._store.events.mark(row.key, EventState.PROCESSED, reason)
         return len(events)
 
     def _ask_again(self, ask: Ask, reason: str, possible: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -16,30 +17,51 @@ from bridge.cli.run import migrate, sandbox, serve, web, work
 from bridge.cli.show import explain, show
 from bridge.errors import BridgeError
 
+INTERRUPTED = 128 + 2  # as shells say it: ended by signal 2
+
 
 class Commands(click.Group):
-    """Answer our own errors with their message, not a traceback; exit code 1."""
+    """Answer errors with a line that says what to do, not with a traceback; exit code 1."""
 
-    def invoke(self, ctx: click.Context) -> object:
+    def invoke(self, ctx: click.Context) -> None:
         """Run a command."""
         try:
-            return super().invoke(ctx)
-        except BridgeError as error:
-            click.secho(f"Error: {error}", fg="red", err=True)
-            ctx.exit(1)
+            super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
         except BrokenPipeError:
-            # Whoever read our output has seen enough (| head).
-            sys.stderr.close()
+            # Whoever read our output has seen enough (| head); what is left goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
+        except Exception as error:
+            if ctx.params["traceback"]:
+                raise
+            click.secho(f"Error: {_said(error)}", fg="red", err=True)
+            ctx.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Keep the commands in the order in which they are added."""
         return list(self.commands)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def _said(error: Exception) -> str:
+    if isinstance(error, BridgeError):
+        return str(error)
+    return (
+        f"{type(error).__name__}: {error}\n"
+        "This is a mistake in bridge; for a report, `bridge --traceback …` says where."
+    )
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="bridge")
-def main() -> None:
+@click.option("--traceback", is_flag=True, hidden=True)
+def main(traceback: bool) -> None:
     """Keep attribution vendors true to the money: payments in, conversions out."""
 
 

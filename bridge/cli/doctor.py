@@ -8,12 +8,15 @@ import click
 
 from bridge import config as settings
 from bridge import provider_api
-from bridge.cli.session import Plain, as_json, console, print_json, print_table
+from bridge.cli.output import Column, print_json, print_line, print_table, some
+from bridge.cli.session import Plain, as_json
 from bridge.config import Config
 from bridge.errors import StoreError
 from bridge.model import Status
 from bridge.store import Store, open_store
 from bridge.store.rows import EventState
+
+SETTINGS = (Column("setting"), Column("value"), Column("meaning", yields=1))
 
 
 @click.command()
@@ -69,20 +72,24 @@ def _advice_on_settings(config: Config) -> Iterator[str]:
 def _advice_on_work(config: Config, store: Store) -> Iterator[str]:
     events = store.events.count()
     if failed := events.get(EventState.FAILED):
-        yield f"{failed} events could not be processed: `bridge events --state failed`"
+        yield f"{some(failed, 'event')} could not be processed: `bridge events --state failed`"
     for row in store.events.newest(EventState.WAITING, 1):
-        yield f"{events[EventState.WAITING]} events wait: {row.reason}"
+        waiting = some(events[EventState.WAITING], "event waits", "events wait")
+        yield f"{waiting}: {row.reason}"
     yield from _advice_on_parked(config, store)
     for vendor, states in store.deliveries.count().items():
         if unknown := states.get("unknown"):
+            count = some(unknown, "delivery", "deliveries")
             yield (
-                f"{unknown} deliveries to {vendor} may or may not have been counted: "
+                f"{count} to {vendor} may or may not have been counted: "
                 "`bridge deliveries --state unknown`, then `bridge resolve`"
             )
         if dead := states.get("dead"):
-            yield f"{dead} deliveries to {vendor} are dead: `bridge deliveries --state dead`"
+            count = some(dead, "delivery", "deliveries")
+            yield f"{count} to {vendor} came to nothing: `bridge deliveries --state dead`"
         if vendor not in config.vendors and (due := states.get("due")):
-            yield f"{due} deliveries wait for {vendor}, which is not configured any more"
+            waiting = some(due, "delivery waits", "deliveries wait")
+            yield f"{waiting} for {vendor}, which is not configured any more"
 
 
 def _advice_on_parked(config: Config, store: Store) -> Iterator[str]:
@@ -94,7 +101,8 @@ def _advice_on_parked(config: Config, store: Store) -> Iterator[str]:
         remedy = (
             "it is being asked for" if asked else f"set {provider_api.key_setting(name)} to ask"
         )
-        yield f"{count} refunds or disputes of {name} have not found their sale: {remedy}"
+        orders = some(count, "order", "orders")
+        yield f"{orders} of {name} had money taken back, but the sale never arrived: {remedy}"
 
 
 def _report(
@@ -115,18 +123,19 @@ def _print_report(
     counts: Plain,
     advice: list[str],
 ) -> None:
-    print_table(["setting", "value", "meaning"], [row for row in rows if row[1]], "no settings")
-    console.print(f"\nproviders: {', '.join(config.providers) or 'none'}", markup=False)
-    console.print(f"vendors: {', '.join(config.vendors) or 'none'}", markup=False)
+    print_table(SETTINGS, [row for row in rows if row[1]])
+    print_line("")
+    print_line(f"providers: {', '.join(config.providers) or 'none'}")
+    print_line(f"vendors: {', '.join(config.vendors) or 'none'}")
     for name, count in counts.items():
-        console.print(f"{name}: {_words(count)}", markup=False)
-    console.print()
+        print_line(f"{name}: {_words(count)}")
+    print_line("")
     for each in wrong:
-        console.print(f"✗ {each}", style="red", markup=False)
+        print_line(f"✗ {each}", style="red")
     for each in advice:
-        console.print(f"! {each}", style="yellow", markup=False)
+        print_line(f"! {each}", style="yellow")
     if not wrong and not advice:
-        console.print("✓ all is well", style="green")
+        print_line("✓ all is well", style="green")
 
 
 def _words(count: object) -> str:

@@ -1,99 +1,95 @@
-"""Fixture files: found, changed and signed as their provider would send them."""
+"""Fixture files: found, read, and given to whoever sends them as their provider would."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
-import simplejson
 
 import bridge
 from bridge.codec import loads
 
-BODY = "body.json"
+BODY = "body.*"
+CASE = "case.json"
 PACKAGE = Path(bridge.__file__).parent
 # In an installed wheel the fixtures lie in the package, in a checkout beside it.
 ROOTS = (PACKAGE / "fixtures", PACKAGE.parent / "fixtures")
-
-# Ids that a fresh run must not share with an earlier one; customers stay who they are, so that the
-# clicks stored for them are found.
-FRESH_ID = re.compile(r"\b(?!cus_)([a-z]{2,6}_(?:live_|test_)?)([A-Za-z0-9]{10,})\b")
-TIME_FIELD = re.compile(r"(created|.*_at|period_start|period_end|start|end|due_date)$")
+# "fixtures/providers/stripe/invoice.paid", "stripe/invoice.paid" or just "invoice.paid".
+BUNDLED = ("", "providers/", "providers/*/")
 
 
 @dataclass(frozen=True, slots=True)
 class FixtureFile:
-    """Hold a body to be sent, and the provider it belongs to."""
+    """Hold a body to be sent, the provider it belongs to, and the headers that come with it."""
 
     path: Path
     provider: str
     body: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Return what people call it: the folder of a body.json, else the file."""
+        return self.path.parent.name if self.path.match(BODY) else self.path.name
+
+
+def find(path: str) -> list[Path]:
+    """Return the bodies at a path of this machine, else of the fixtures that come with bridge."""
+    if Path(path).exists():
+        return _bodies(Path(path))
+    name = path.strip("/").removeprefix("fixtures/")
+    for root in ROOTS:
+        for place in BUNDLED:
+            if found := sorted(root.glob(f"{place}{name}")) if name else []:
+                return [body for each in found for body in _bodies(each)]
+    return []
 
 
 def collect(paths: Iterable[str], providers: Iterable[str]) -> list[FixtureFile]:
-    """Find the bodies below files and folders, in order of their names.
+    """Read the bodies at files and folders, in order of their names; raise UsageError.
 
-    The provider is the folder name that is one: fixtures/providers/stripe/…; raise UsageError.
+    The provider is the folder name that is one: fixtures/providers/stripe/…
     """
     names = list(providers)
-    found = [file for path in paths for file in _bodies(_resolve(path))]
-    return [FixtureFile(path, _provider(path, names), path.read_text("utf-8")) for path in found]
-
-
-def change(
-    files: Sequence[FixtureFile], settings: Iterable[tuple[str, str]], *, fresh: str, now: int
-) -> list[FixtureFile]:
-    """Return files with values set, and with ids made fresh and times moved to now if asked.
-
-    `fresh` is what the new ids are derived from: the same id becomes the same new one in all files.
-    """
-    shift = now - max((_latest(loads(file.body)) for file in files), default=now) if fresh else 0
-    changed = []
-    for file in files:
-        body = file.body
-        if fresh:
-            body = dumps_pretty(_moved(loads(_freshened(body, fresh)), shift))
-        for path, value in settings:
-            body = _with(body, path, value)
-        changed.append(FixtureFile(file.path, file.provider, body))
-    return changed
-
-
-def dumps_pretty(value: object) -> str:
-    """Write JSON as a provider would: indented, numbers exact."""
-    text: str = simplejson.dumps(value, use_decimal=True, ensure_ascii=False, indent=2)
-    return text
-
-
-def parse_setting(text: str) -> tuple[str, str]:
-    """Split `path=value`; raise BadParameter."""
-    path, equals, value = text.partition("=")
-    if not equals or not path:
-        raise click.BadParameter(f"{text!r} is not path=value (data.object.amount_paid=9900)")
-    return path, value
-
-
-def _resolve(path: str) -> Path:
-    if Path(path).exists():
-        return Path(path)
-    for root in ROOTS:
-        bundled = root / path.removeprefix("fixtures/")
-        if root.is_dir() and bundled.exists():
-            return bundled
-    raise click.UsageError(f"there is no file, folder or event {path!r}")
+    files = []
+    for path in paths:
+        bodies = find(path)
+        if not bodies:
+            lacking = f"no {BODY} lies below" if Path(path).is_dir() else "there is no fixture"
+            raise click.UsageError(f"{lacking} {path!r}")
+        files += [
+            FixtureFile(body, _provider(body, names), _read(body), _headers(body))
+            for body in bodies
+        ]
+    return files
 
 
 def _bodies(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    bodies = sorted(path.rglob(BODY))
-    if not bodies:
-        raise click.UsageError(f"no {BODY} lies below {path}")
-    return bodies
+    return sorted(each for each in path.rglob(BODY) if each.is_file())
+
+
+def _read(path: Path) -> str:
+    try:
+        # Not read_text(): a signature is over every byte, line ends included.
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path} cannot be read: {error}") from None
+
+
+def _headers(body: Path) -> dict[str, str]:
+    """Return the headers that a fixture's case says its body came with."""
+    case = body.with_name(CASE)
+    if not body.match(BODY) or not case.is_file():
+        return {}
+    try:
+        headers = loads(_read(case)).get("headers", {})
+        return {str(name): str(value) for name, value in headers.items()}
+    except (ValueError, AttributeError):
+        raise click.UsageError(f"{case} is not an object with headers") from None
 
 
 def _provider(path: Path, names: list[str]) -> str:
@@ -104,57 +100,3 @@ def _provider(path: Path, names: list[str]) -> str:
         f"{path}: no folder of its path names a provider ({', '.join(names)}), "
         "as in fixtures/providers/stripe/"
     )
-
-
-def _freshened(body: str, seed: str) -> str:
-    def renew(match: re.Match[str]) -> str:
-        prefix, tail = match.groups()
-        return prefix + hashlib.sha256(f"{seed}{tail}".encode()).hexdigest()[: max(len(tail), 24)]
-
-    return FRESH_ID.sub(renew, body)
-
-
-def _latest(body: object) -> int:
-    created = body.get("created") if isinstance(body, dict) else None
-    return created if isinstance(created, int) else 0
-
-
-def _moved(value: object, seconds: int) -> object:
-    """Move every Unix time by so many seconds."""
-    if isinstance(value, list):
-        return [_moved(each, seconds) for each in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: each + seconds
-        if isinstance(each, int) and each > 10**9 and TIME_FIELD.match(key)
-        else _moved(each, seconds)
-        for key, each in value.items()
-    }
-
-
-def _with(body: str, path: str, value: str) -> str:
-    document = loads(body)
-    *parents, last = path.split(".")
-    place = document
-    for part in parents:
-        place = _child(place, part, path)
-    try:
-        new = loads(value)
-    except ValueError:
-        new = value
-    if isinstance(place, list) and last.isdecimal() and int(last) < len(place):
-        place[int(last)] = new
-    elif isinstance(place, dict):
-        place[last] = new
-    else:
-        raise click.UsageError(f"--set {path}: there is nothing at {path!r} to set")
-    return dumps_pretty(document)
-
-
-def _child(place: object, part: str, path: str) -> object:
-    if isinstance(place, dict) and part in place:
-        return place[part]
-    if isinstance(place, list) and part.isdecimal() and int(part) < len(place):
-        return place[int(part)]
-    raise click.UsageError(f"--set {path}: there is no {part!r} on the way")

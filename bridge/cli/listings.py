@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import StrEnum
+
 import click
 
 from bridge import codec
-from bridge.cli.session import Plain, amount, as_json, opened, print_json, print_table, told_words
+from bridge.cli.output import Column, print_json, print_table, shown_time, told_words
+from bridge.cli.session import Plain, as_json, opened
 from bridge.model import Conversion, Status, Told
 from bridge.store.rows import DeliveryRow, DeliveryState, EventRow, EventState
+
+EVENTS = (
+    Column("event"),
+    Column("type", yields=1),
+    Column("state"),
+    Column("occurred", yields=2),
+    Column("reason", below=True),
+)
+CONVERSIONS = (
+    Column("conversion"),
+    Column("customer", yields=2),
+    Column("paid", right=True, yields=1),
+    Column("taken back", right=True, yields=3),
+    Column("to credit", right=True),
+    Column("status"),
+    Column("occurred", yields=4),
+)
+DELIVERIES = (
+    Column("delivery"),
+    Column("state"),
+    Column("told"),
+    Column("attempts", right=True, yields=2),
+    Column("next attempt", yields=1),
+    Column("reason", below=True),
+)
 
 limit_option = click.option(
     "--limit",
@@ -19,7 +48,12 @@ limit_option = click.option(
 
 
 @click.command()
-@click.option("--state", type=click.Choice(list(EventState)), default=None, help="Only this state.")
+@click.option(
+    "--state",
+    type=click.Choice([str(each) for each in EventState]),
+    default=None,
+    help="Only this state.",
+)
 @limit_option
 @as_json
 def events(state: str | None, limit: int, json_: bool) -> None:
@@ -30,9 +64,9 @@ def events(state: str | None, limit: int, json_: bool) -> None:
         print_json([event_json(row) for row in rows])
         return
     print_table(
-        ["event", "type", "state", "occurred", "reason"],
+        EVENTS,
         [
-            (row.event.id, row.event.type, row.state, _short(row.event.occurred_at), row.reason)
+            (row.event.id, row.event.type, row.state, shown_time(row.event.occurred_at), row.reason)
             for row in rows
         ],
         "no events yet",
@@ -40,7 +74,12 @@ def events(state: str | None, limit: int, json_: bool) -> None:
 
 
 @click.command()
-@click.option("--status", type=click.Choice(list(Status)), default=None, help="Only this status.")
+@click.option(
+    "--status",
+    type=click.Choice([str(each) for each in Status]),
+    default=None,
+    help="Only this status.",
+)
 @limit_option
 @as_json
 def conversions(status: str | None, limit: int, json_: bool) -> None:
@@ -51,16 +90,16 @@ def conversions(status: str | None, limit: int, json_: bool) -> None:
         print_json([conversion_json(row) for row in rows])
         return
     print_table(
-        ["conversion", "customer", "paid", "taken back", "credited", "status", "occurred"],
+        CONVERSIONS,
         [
             (
                 row.id,
                 row.customer,
-                amount(row.paid),
-                amount(row.taken_back),
-                amount(row.value),
+                row.paid,
+                row.taken_back,
+                row.value,
                 row.status,
-                _short(row.occurred_at),
+                shown_time(row.occurred_at),
             )
             for row in rows
         ],
@@ -70,7 +109,10 @@ def conversions(status: str | None, limit: int, json_: bool) -> None:
 
 @click.command()
 @click.option(
-    "--state", type=click.Choice(list(DeliveryState)), default=None, help="Only this state."
+    "--state",
+    type=click.Choice([str(each) for each in DeliveryState]),
+    default=None,
+    help="Only this state.",
 )
 @limit_option
 @as_json
@@ -82,14 +124,14 @@ def deliveries(state: str | None, limit: int, json_: bool) -> None:
         print_json([delivery_json(row) for row in rows])
         return
     print_table(
-        ["delivery", "state", "told", "attempts", "next attempt", "reason"],
+        DELIVERIES,
         [
             (
                 row.id,
                 row.state,
                 told_words(row.told),
                 row.attempts,
-                _short(row.next_attempt_at) if row.next_attempt_at else "",
+                shown_time(row.next_attempt_at),
                 row.reason,
             )
             for row in rows
@@ -163,7 +205,3 @@ def told_json(told: Told) -> Plain | None:
         "reference": told.reference,
         "doubt": told.doubt,
     }
-
-
-def _short(moment: object) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}"

@@ -1,12 +1,15 @@
 """The processes of `bridge serve`: one that supervises, one for the web, one for the work.
 
 Whatever happens to the first, the others end with it: a server killed outright leaves nothing
-behind that holds its port.
+behind that holds its port. The others are process groups of their own, so that the Ctrl-C of a
+terminal reaches the first alone, which then ends them in order.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
+import multiprocessing
 import os
 import signal
 import socket
@@ -16,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from wsgiref.types import WSGIApplication
 
 from granian import Granian
@@ -23,7 +27,7 @@ from granian.constants import Interfaces
 
 from bridge import config as settings
 from bridge import logs
-from bridge.errors import ConfigError
+from bridge.errors import BridgeError, ConfigError
 from bridge.web import create_app
 
 PR_SET_PDEATHSIG = 1
@@ -39,7 +43,7 @@ def run_web(host: str, port: int) -> None:
     server = Granian(
         f"{__name__}:application",
         factory=True,
-        address=host,
+        address=_ip(host, port),
         port=port,
         interface=Interfaces.WSGI,
         workers=1,
@@ -48,29 +52,53 @@ def run_web(host: str, port: int) -> None:
         workers_kill_timeout=STOP_SECONDS,
         log_enabled=False,
     )
-    server.serve()
+    try:
+        server.serve()
+    except SystemExit as failure:
+        if failure.code:
+            raise BridgeError("the web ended twice within seconds (see above why)") from None
 
 
 def application() -> WSGIApplication:
     """Build the web application in the process that serves it."""
-    die_with_parent(signal.SIGKILL)
+    os.setpgid(0, 0)
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        die_with_parent(parent.pid, signal.SIGKILL)
     config = settings.load()
     logs.configure(logs.Redactor(config.secrets()))
     return create_app(config)
 
 
+def end_quietly_on_signals() -> None:
+    """Let SIGTERM and SIGINT end this process in order, with exit code 0, from now on."""
+
+    def end(_: int, __: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+
+
 def require_free(host: str, port: int) -> None:
     """Raise ConfigError where nothing can listen at an address."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    address = _ip(host, port)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((address, port))
         except OSError as error:
-            reason = "is in use" if error.errno == 98 else f"cannot be used: {error.strerror}"
+            in_use = error.errno == errno.EADDRINUSE
+            reason = "is in use" if in_use else f"cannot be used: {error.strerror}"
             raise ConfigError(
-                f"port {port} on {host} {reason} (choose another with --port or PORT)"
+                f"port {port} on {host} {reason} (choose with --host and --port, or HOST and PORT)"
             ) from None
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the address of a server as one writes it."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @contextmanager
@@ -86,9 +114,8 @@ def worker_beside() -> Iterator[None]:
         keeper.join()
 
 
-def die_with_parent(with_signal: signal.Signals) -> None:
-    """Have this process signalled when its parent ends, however it ends."""
-    parent = os.getppid()
+def die_with_parent(parent: int, with_signal: signal.Signals) -> None:
+    """Have this process signalled when its parent ends, however it ends, or has ended already."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(with_signal))
         if os.getppid() != parent:
@@ -104,10 +131,18 @@ def _watch_parent(parent: int, with_signal: signal.Signals) -> None:
     os.kill(os.getpid(), with_signal)
 
 
+def _ip(host: str, port: int) -> str:
+    """Return the first address that a host name stands for."""
+    try:
+        return str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise ConfigError(f"host {host!r} is no address: {error.strerror}") from None
+
+
 def _keep_working(stopping: threading.Event) -> None:
+    command = [sys.executable, "-m", "bridge", "work", "--with-parent", str(os.getpid())]
     while not stopping.is_set():
-        command = [sys.executable, "-m", "bridge", "work", "--with-parent"]
-        worker = subprocess.Popen(command)  # noqa: S603 - this very program
+        worker = subprocess.Popen(command, process_group=0)  # noqa: S603 - this very program
         while worker.poll() is None and not stopping.wait(0.2):
             pass
         if worker.poll() is None:

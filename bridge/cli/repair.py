@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from bridge.cli.output import some
 from bridge.cli.session import Session, opened
 from bridge.errors import BridgeError, NotFoundError
 from bridge.store.rows import DeliveryRow, DeliveryState
@@ -17,45 +18,51 @@ RETRIABLE = [DeliveryState.DEAD, DeliveryState.SKIPPED, DeliveryState.DUE, Deliv
 @click.command()
 @click.argument("id", required=False)
 @click.option(
-    "--state", type=click.Choice([str(each) for each in RETRIABLE]), help="All in this state."
+    "--state",
+    type=click.Choice([str(each) for each in RETRIABLE]),
+    help="All deliveries in this state.",
 )
 def retry(id: str | None, state: str | None) -> None:
     """Make a delivery (or all of one state) due at once, retries counted afresh."""
     if (id is None) == (state is None):
         raise click.UsageError("give either the ID of a delivery or --state")
+    now = datetime.now(UTC)
     with opened() as session:
-        rows = (
-            session.store.deliveries.newest(state, MOST)
-            if state
-            else [_delivery(session, id or "")]
-        )
-        for row in rows:
-            if row.state is DeliveryState.UNKNOWN:
-                raise BridgeError(
-                    f"{row.id} may have been counted: decide with "
-                    f"`bridge resolve {row.id} --delivered` or `--resend`"
-                )
-            session.store.deliveries.revive(row.id, datetime.now(UTC))
+        rows = session.store.deliveries.newest(state, MOST) if state else [_retriable(session, id)]
+        with session.store.atomic():
+            revived = sum(session.store.deliveries.revive(row.id, now) for row in rows)
         session.store.ring()
-    click.echo(f"{len(rows)} {'delivery is' if len(rows) == 1 else 'deliveries are'} due now")
+    if id is not None and not revived:
+        raise BridgeError(f"{id} is being sent right now: look again in a moment")
+    click.echo(f"{some(revived, 'delivery is', 'deliveries are')} due now")
 
 
 @click.command()
 @click.argument("id")
-@click.option("--delivered", "answer", flag_value="delivered", help="The vendor has it: go on.")
-@click.option("--resend", "answer", flag_value="resend", help="The vendor has not: send it again.")
-def resolve(id: str, answer: str | None) -> None:
+@click.option("--delivered", is_flag=True, help="The vendor has it: go on from there.")
+@click.option("--resend", is_flag=True, help="The vendor has not: send it again.")
+def resolve(id: str, delivered: bool, resend: bool) -> None:
     """Say what became of a call whose outcome is unknown; look it up at the vendor first."""
-    if answer is None:
-        raise click.UsageError("say --delivered or --resend")
+    if delivered == resend:
+        raise click.UsageError("say either --delivered or --resend")
     with opened() as session:
         row = _delivery(session, id)
         if row.state is not DeliveryState.UNKNOWN or row.in_flight is None:
             raise BridgeError(f"{id} is {row.state}, not unknown: there is nothing to resolve")
-        told = row.in_flight.tells if answer == "delivered" else None
+        told = row.in_flight.tells if delivered else None
         session.store.deliveries.revive(row.id, datetime.now(UTC), told)
         session.store.ring()
-    click.echo(f"{id}: " + ("taken as delivered" if told else "will be sent again"))
+    click.echo(f"{id}: " + ("taken as delivered" if delivered else "will be sent again"))
+
+
+def _retriable(session: Session, id: str | None) -> DeliveryRow:
+    row = _delivery(session, id or "")
+    if row.state is DeliveryState.UNKNOWN:
+        raise BridgeError(
+            f"{id} may have been counted: look at the vendor, then decide with "
+            f"`bridge resolve {id} --delivered` or `--resend`"
+        )
+    return row
 
 
 def _delivery(session: Session, id: str) -> DeliveryRow:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,21 +15,31 @@ from rich.progress import Progress
 
 from bridge import config as settings
 from bridge import providers
-from bridge.cli.fixture_files import FixtureFile, change, collect, parse_setting
-from bridge.cli.session import Plain, as_json, console, opened, print_json, print_table
+from bridge.cli.fixture_changes import change, parse_value
+from bridge.cli.fixture_files import FixtureFile, collect, find
+from bridge.cli.output import Column, console, print_json, print_line, print_table, some
+from bridge.cli.session import Plain, as_json, opened
 from bridge.config import Config
-from bridge.errors import BridgeError, ConfigError
+from bridge.errors import BridgeError, ConfigError, NotFoundError
+from bridge.providers.base import AnyProvider
 from bridge.store.rows import EventRow, EventState
 
 TIMEOUT_SECONDS = 30
+ANSWERS = (Column("sent"), Column("status", right=True), Column("answer", below=True))
 
 
 @click.command()
-@click.argument("paths", nargs=-1)
-@click.option("--to", "url", default=None, help="Where to post [default: the local server].")
-@click.option("--set", "changes", multiple=True, metavar="PATH=VALUE", help="Set a value first.")
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@click.option("--to", "url", help="Where to post  [default: the server on this machine]")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Set a value first: data.object.amount_paid=9900, data.object.lines.data.0.amount=1.",
+)
 @click.option("--fresh-ids", is_flag=True, help="New ids and times, as if it all happened now.")
-@click.option("--state", type=click.Choice(["failed"]), help="Process stored events again.")
+@click.option("--state", type=click.Choice(["failed"]), help="All stored events in this state.")
 @as_json
 def replay(
     paths: tuple[str, ...],
@@ -38,55 +49,71 @@ def replay(
     state: str | None,
     json_: bool,
 ) -> None:
-    """Sign fixture files (PATHS: files or folders) and post them; or process events again by ID.
+    """Sign fixture files and post them as their provider would.
 
-    Exit code 1 if any was refused.
+    PATH is a file, a folder, or the name of a fixture that comes with bridge (invoice.paid); exit
+    code 1 if any was refused. The ID of a stored event in its place has that event processed again.
     """
-    if state or (paths and all(_is_event(path) for path in paths)):
-        _process_again(paths, state)
+    if bool(paths) == bool(state):
+        raise click.UsageError("name fixture files, folders or stored events (or give --state)")
+    ids = [path for path in paths if _is_id(path)]
+    if state or ids:
+        if len(ids) < len(paths) or url or changes or fresh_ids:
+            raise click.UsageError("stored events go alone: no files, --to, --set or --fresh-ids")
+        _process_again(ids, state)
         return
-    if not paths:
-        raise click.UsageError("name fixture files, folders or stored events")
-    config = settings.load()
     files = change(
         collect(paths, providers.discover()),
-        [parse_setting(each) for each in changes],
+        [parse_value(each) for each in changes],
         fresh=secrets.token_hex(8) if fresh_ids else "",
-        now=int(datetime.now(UTC).timestamp()),
+        now=datetime.now(UTC) if fresh_ids else None,
     )
-    answers = post(files, config, url or f"http://127.0.0.1:{os.environ.get('PORT', '8000')}")
-    _print_answers(answers, json_)
+    answers: list[Plain] = []
+    try:
+        answers += post(files, settings.load(), url or _here())
+    finally:
+        _print_answers(answers, json_)
     if any(answer["status"] != 200 for answer in answers):
         raise click.exceptions.Exit(1)
 
 
-def post(files: Iterable[FixtureFile], config: Config, url: str) -> list[Plain]:
-    """Sign and post files in order; return the answer to each; raise BridgeError if none comes."""
-    files = list(files)
-    answers = []
+def post(files: Sequence[FixtureFile], config: Config, url: str) -> Iterator[Plain]:
+    """Sign and post files in order; give the answer to each; raise BridgeError if none comes."""
+    wanted = [(file, _signer(file, config)) for file in files]
+    silent = len(files) < 2 or not console.is_terminal
     with (
-        Progress(console=console, transient=True, disable=len(files) < 2) as progress,
+        Progress(console=console, transient=True, disable=silent) as progress,
         requests.Session() as session,
     ):
-        for file in progress.track(files, description="posting"):
-            provider = config.providers.get(file.provider)
-            if provider is None:
-                raise ConfigError(
-                    f"{file.path} cannot be signed: {file.provider} is not configured "
-                    f"(set {file.provider.upper()}_WEBHOOK_SECRET)"
-                )
-            headers = {
-                "Content-Type": "application/json; charset=utf-8",
-                **provider.sign(file.body, datetime.now(UTC)),
-            }
-            address = f"{url.rstrip('/')}/webhooks/{provider.route}"
-            answers.append(_post(session, address, file, headers))
-    return answers
+        # A proxy of this machine's must not come between, nor a .netrc add to what is sent.
+        session.trust_env = False
+        for file, provider in progress.track(wanted, description="posting"):
+            yield _post(session, url, file, provider)
 
 
-def _post(
-    session: requests.Session, address: str, file: FixtureFile, headers: dict[str, str]
-) -> Plain:
+def _here() -> str:
+    return f"http://127.0.0.1:{os.environ.get('PORT') or 8000}"
+
+
+def _is_id(path: str) -> bool:
+    """Tell an id from what may be a mistyped path: an event's id has no dots and no slashes."""
+    return not (Path(path).exists() or find(path) or set(path) & set("./\\"))
+
+
+def _signer(file: FixtureFile, config: Config) -> AnyProvider:
+    provider = config.providers.get(file.provider)
+    if provider is None:
+        raise ConfigError(
+            f"{file.path} cannot be signed: {file.provider} is not configured "
+            f"(set {file.provider.upper()}_WEBHOOK_SECRET)"
+        )
+    return provider
+
+
+def _post(session: requests.Session, url: str, file: FixtureFile, provider: AnyProvider) -> Plain:
+    address = f"{url.rstrip('/')}/webhooks/{provider.route}"
+    headers = {"content-type": "application/json; charset=utf-8"} | file.headers
+    headers |= provider.sign(file.body, datetime.now(UTC))
     try:
         answer = session.post(
             address,
@@ -95,12 +122,13 @@ def _post(
             timeout=TIMEOUT_SECONDS,
             allow_redirects=False,
         )
-    except requests.RequestException as error:
+    except (requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema, ValueError):
+        raise click.BadParameter(f"{url!r} is no http:// address", param_hint="--to") from None
+    except requests.RequestException:
         raise BridgeError(
-            f"{address} does not answer (is `bridge serve` running? else give --to): "
-            f"{type(error).__name__}"
+            f"{address} does not answer (is `bridge serve` running there? else say --to URL)"
         ) from None
-    return {"file": _name(file.path), "status": answer.status_code, "answer": _said(answer)}
+    return {"file": file.name, "status": answer.status_code, "answer": _said(answer)}
 
 
 def _said(answer: requests.Response) -> str:
@@ -111,33 +139,35 @@ def _said(answer: requests.Response) -> str:
         return " ".join(answer.text.split())[:200]
 
 
-def _name(path: Path) -> str:
-    return path.parent.name if path.name == "body.json" else path.name
-
-
 def _print_answers(answers: list[Plain], json_: bool) -> None:
     if json_:
         print_json(answers)
         return
-    rows = [(each["file"], each["status"], each["answer"]) for each in answers]
-    print_table(["sent", "status", "answer"], rows, "nothing was sent")
+    if not answers:
+        return
+    print_table(ANSWERS, [(each["file"], each["status"], each["answer"]) for each in answers])
+    if len(answers) > 1:
+        kinds = Counter(each["answer"] if each["status"] == 200 else "refused" for each in answers)
+        counts = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+        print_line(f"{some(len(answers), 'webhook')} sent: {counts}", style="bold")
 
 
-def _is_event(path: str) -> bool:
-    return path.startswith(("evt_", "fetched_")) and not Path(path).exists()
-
-
-def _process_again(ids: tuple[str, ...], state: str | None) -> None:
+def _process_again(ids: list[str], state: str | None) -> None:
     """Put stored events back to be processed: after an upgrade, or a mended setting."""
     with opened() as session:
         rows: list[EventRow] = session.store.events.newest(state, 100_000) if state else []
         for id in ids:
             found = session.store.events.find(id)
             if not found:
-                raise BridgeError(f"no stored event has the id {id!r} (see `bridge events`)")
+                raise NotFoundError(
+                    f"no stored event and no fixture is called {id!r} (see `bridge events`)"
+                )
             rows += found
-        for row in rows:
-            if row.state is not EventState.IGNORED:
+        again = [row for row in rows if row.state is not EventState.IGNORED]
+        with session.store.atomic():
+            for row in again:
                 session.store.events.mark(row.key, EventState.RECEIVED)
         session.store.ring()
-    click.echo(f"{len(rows)} event{'' if len(rows) == 1 else 's'} will be processed again")
+    click.echo(f"{some(len(again), 'event')} will be processed again")
+    if ignored := len(rows) - len(again):
+        click.echo(f"{some(ignored, 'event')} will not: nothing about money is in it")

@@ -13,7 +13,6 @@ from bridge import logs
 from bridge import sandbox as stand_ins
 from bridge.cli import processes
 from bridge.cli.session import opened
-from bridge.config import Config
 from bridge.store import open_store
 from bridge.worker import Worker
 
@@ -23,19 +22,30 @@ def _default_host() -> str:
     return os.environ.get("HOST") or ("0.0.0.0" if os.environ.get("PORT") else "127.0.0.1")  # noqa: S104
 
 
-host_option = click.option("--host", default=_default_host, help="Address to listen at (HOST).")
-port_option = click.option(
-    "--port", type=click.IntRange(1, 65535), default=8000, envvar="PORT", help="Port (PORT)."
+host_option = click.option(
+    "--host",
+    default=_default_host,
+    help="Address to listen at  [default: HOST, else 0.0.0.0 where PORT is set, else 127.0.0.1]",
 )
+port_option = click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8000,
+    envvar="PORT",
+    help="Port to listen at  [default: PORT, else 8000]",
+)
+# Whoever started this process may be killed outright; it then ends by itself.
+parent_option = click.option("--with-parent", "parent", type=int, hidden=True)
 
 
 @click.command()
 @host_option
 @port_option
-def serve(host: str, port: int) -> None:
+@parent_option
+def serve(host: str, port: int, parent: int | None) -> None:
     """Run web and worker together: all that one machine needs."""
-    _prepare(host, port)
-    click.echo(f"bridge listens on http://{host}:{port}, and delivers", err=True)
+    _prepare(host, port, parent)
+    click.echo(f"bridge listens on {processes.url_of(host, port)}, and delivers", err=True)
     with processes.worker_beside():
         processes.run_web(host, port)
 
@@ -46,16 +56,17 @@ def serve(host: str, port: int) -> None:
 def web(host: str, port: int) -> None:
     """Run the web only: it takes webhooks and clicks."""
     _prepare(host, port)
-    click.echo(f"bridge listens on http://{host}:{port}", err=True)
+    click.echo(f"bridge listens on {processes.url_of(host, port)}", err=True)
     processes.run_web(host, port)
 
 
 @click.command()
-@click.option("--with-parent", is_flag=True, hidden=True, help="End when the parent ends.")
-def work(with_parent: bool) -> None:
+@parent_option
+def work(parent: int | None) -> None:
     """Run the worker only: it processes events and delivers."""
-    if with_parent:
-        processes.die_with_parent(signal.SIGTERM)
+    processes.end_quietly_on_signals()
+    if parent is not None:
+        processes.die_with_parent(parent, signal.SIGTERM)
     with opened(quiet=False) as session:
         worker = Worker(session.store, session.config)
 
@@ -77,30 +88,33 @@ def migrate() -> None:
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", help="Address to listen at.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8100, help="Port; 0 takes any.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8100,
+    show_default=True,
+    help="Port to listen at; 0 takes a free one.",
+)
 def sandbox(host: str, port: int) -> None:
     """Run stand-ins for the vendors, to try before you connect."""
-    if port:
-        processes.require_free(host, port)
+    processes.end_quietly_on_signals()
+    processes.require_free(host, port)
     with stand_ins.serve_sandbox(host, port) as running:
         click.echo(f"sandbox vendors on {running.url} (what they were told: {running.url}/ledger)")
         for name in stand_ins.discover():
             click.echo(f"  {name.upper()}_BASE_URL={running.url}/{name}")
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.default_int_handler)
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            click.echo("stopped")
+        signal.pause()
 
 
-def _prepare(host: str, port: int) -> Config:
+def _prepare(host: str, port: int, parent: int | None = None) -> None:
     """Find out now, in words, what would fail later: settings, database, port."""
+    processes.end_quietly_on_signals()
+    if parent is not None:
+        processes.die_with_parent(parent, signal.SIGTERM)
     config = settings.load()
     logs.configure(logs.Redactor(config.secrets()))
     store = open_store(config.database_url)
     store.migrate()
     store.close()
     processes.require_free(host, port)
-    return config

@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import click
-from rich.text import Text
 
 from bridge import codec, history, outbox
 from bridge.cli.listings import conversion_json, delivery_json, event_json
-from bridge.cli.session import (
-    Plain,
-    Session,
-    as_json,
-    console,
-    opened,
+from bridge.cli.output import (
+    Column,
+    print_heading,
     print_json,
+    print_line,
     print_table,
+    shown_time,
     told_words,
 )
+from bridge.cli.session import Plain, Session, as_json, opened
 from bridge.errors import NotFoundError
 from bridge.history import Story
 from bridge.model import Call, Conversion, Done, Payment, Skip, Told
-from bridge.store.rows import Attempt, DeliveryRow
+from bridge.store.rows import Ask, Attempt, DeliveryRow
+
+EVENTS = (
+    Column("event"),
+    Column("type"),
+    Column("state"),
+    Column("occurred", yields=1),
+    Column("received", yields=2),
+    Column("reason", below=True),
+)
+PAYMENTS = (
+    Column("occurred"),
+    Column("kind"),
+    Column("state", yields=1),
+    Column("amount", right=True),
+    Column("payment"),
+)
+LONGEST_SHOWN = 200
 
 
 @click.command()
 @click.argument("id")
 @as_json
 def show(id: str, json_: bool) -> None:
-    """Tell the whole story of an event, conversion, delivery, provider's object or customer."""
+    """Tell the whole story of one ID, from the webhook to the vendors.
+
+    ID is that of an event, conversion, delivery, provider's object (in_…, re_…) or customer.
+    """
     with opened() as session:
         stories = history.tell(session.store, session.config, id)
     if json_:
@@ -41,31 +62,41 @@ def show(id: str, json_: bool) -> None:
 @click.argument("id")
 @as_json
 def explain(id: str, json_: bool) -> None:
-    """Say which calls would be made now for a conversion or delivery, and why; sends nothing."""
+    """Say which calls would be made now, and why; sends nothing.
+
+    ID is that of a delivery, or anything that `bridge show` takes.
+    """
     with opened() as session:
-        conversion = session.store.orders.conversion(id.partition("@")[0])
-        if conversion is None:
-            raise NotFoundError(f"no conversion or delivery has the id {id!r}")
-        wanted = id.partition("@")[2]
         plans = {
             f"{conversion.id}@{vendor}": _steps(session, conversion, vendor)
-            for vendor in session.config.vendors
-            if wanted in ("", vendor)
+            for conversion, vendor in _wanted(session, id)
         }
-    if not plans:
-        raise NotFoundError(f"no configured vendor has the delivery {id!r}")
     if json_:
         print_json(
             [
-                {"delivery": name, "steps": list(map(_step_json, steps))}
+                {"delivery": name, "steps": [_step_json(step) for step in steps]}
                 for name, steps in plans.items()
             ]
         )
         return
     for name, steps in plans.items():
-        console.print(Text(name, style="bold"))
+        print_line(name, style="bold")
         for step in steps:
             _print_step(step)
+
+
+def _wanted(session: Session, id: str) -> list[tuple[Conversion, str]]:
+    """Return the conversions that an id belongs to, each with every vendor, or the one named."""
+    stories = history.tell(session.store, session.config, id)
+    conversions = [each for story in stories for each in story.conversions]
+    pairs = [(each, vendor) for each in conversions for vendor in session.config.vendors]
+    exact = [pair for pair in pairs if id in {pair[0].id, f"{pair[0].id}@{pair[1]}"}]
+    if not exact and any(id.startswith(f"{each.id}@") for each in conversions):
+        raise NotFoundError(f"{id!r} is of a vendor that is not configured")
+    if not pairs:
+        lacking = "vendor is configured" if conversions else "order has come of it"
+        raise NotFoundError(f"there is nothing to explain for {id!r}: no {lacking}")
+    return exact or pairs
 
 
 def _steps(session: Session, conversion: Conversion, vendor: str) -> list[Call | Done | Skip]:
@@ -73,6 +104,9 @@ def _steps(session: Session, conversion: Conversion, vendor: str) -> list[Call |
     rules = outbox.delivery_rules(session.config)
     told = row.told if row else Told()
     return outbox.explain(session.config.vendors[vendor], conversion, told, rules)
+
+
+# ── as JSON ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def _step_json(step: Call | Done | Skip) -> Plain:
@@ -95,21 +129,6 @@ def _call_json(call: Call) -> Plain:
     }
 
 
-def _print_step(step: Call | Done | Skip) -> None:
-    match step:
-        case Call():
-            console.print(Text(f"  {step.step}: {step.method} {step.url}"))
-            body = step.json if step.json is not None else dict(step.query)
-            console.print(Text(f"      {codec.dumps(body)}", style="dim"))
-        case Skip():
-            console.print(Text(f"  skipped: {step.reason}"))
-        case Done():
-            console.print(Text("  then the vendor is up to date"))
-
-
-# ── the story ────────────────────────────────────────────────────────────────────────────────────
-
-
 def _story_json(story: Story) -> Plain:
     return {
         "events": [event_json(row) for row in story.events],
@@ -129,15 +148,7 @@ def _story_json(story: Story) -> Plain:
             delivery_json(row) | {"history": [_attempt_json(one) for one in story.attempts[row.id]]}
             for row in story.deliveries
         ],
-        "asks": [
-            {
-                "subject": each.subject,
-                "state": each.state,
-                "asked": each.asked,
-                "reason": each.reason,
-            }
-            for each in story.asks
-        ],
+        "asks": [_ask_json(each) for each in story.asks],
     }
 
 
@@ -167,80 +178,136 @@ def _attempt_json(attempt: Attempt) -> Plain:
     }
 
 
+def _ask_json(ask: Ask) -> Plain:
+    return {
+        "provider": ask.provider,
+        "subject": ask.subject,
+        "state": ask.state,
+        "asked": ask.asked,
+        "reason": ask.reason,
+    }
+
+
+# ── for people ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _print_step(step: Call | Done | Skip) -> None:
+    match step:
+        case Call():
+            print_line(f"{step.step}: {step.method} {step.url}", indent=2)
+            print_line(_body(step), style="dim", indent=6)
+        case Skip():
+            print_line(f"skipped: {step.reason}", indent=2)
+        case Done():
+            print_line("then the vendor is up to date", indent=2)
+
+
 def _print_story(story: Story) -> None:
     for each in story.conversions:
-        words = f"{each.id}: {each.paid} paid, {each.taken_back} taken back, {each.value} credited"
-        console.print(Text(f"{words} ({each.status})", style="bold"))
-        if each.reason:
-            console.print(Text(f"  {each.reason.replace('_', ' ')}", style="dim"))
-    _heading("What arrived")
+        _print_conversion(each)
+    print_heading("What arrived")
     print_table(
-        ["event", "type", "state", "occurred", "received", "reason"],
+        EVENTS,
         [
             (
-                r.event.id,
-                r.event.type,
-                r.state,
-                _at(r.event.occurred_at),
-                _at(r.received_at),
-                r.reason,
+                row.event.id,
+                row.event.type,
+                row.state,
+                shown_time(row.event.occurred_at),
+                shown_time(row.received_at),
+                row.reason,
             )
-            for r in story.events
+            for row in story.events
         ],
-        "no events",
+        "no event yet",
     )
     if story.payments:
-        _heading("What it says about money")
+        print_heading("What it says about money")
         print_table(
-            ["payment", "kind", "state", "amount", "occurred"],
-            [(p.id, p.kind, p.state, p.amount or "", _at(p.occurred_at)) for p in _distinct(story)],
-            "no payments",
+            PAYMENTS,
+            [
+                (shown_time(each.occurred_at), each.kind, each.state, each.amount or "", each.id)
+                for each in _distinct(story)
+            ],
         )
     _print_customer(story)
     if story.deliveries:
-        _heading("What the vendors were told")
+        print_heading("What the vendors were told")
     for row in story.deliveries:
         _print_delivery(row, story.attempts[row.id])
     for ask in story.asks:
-        console.print(Text(f"asked {ask.provider} about {ask.subject}: {ask.state} {ask.reason}"))
-    console.print()
+        print_line(f"{ask.provider} was asked about {ask.subject}: {ask.state} {ask.reason}")
+    print_line("")
+
+
+def _print_conversion(conversion: Conversion) -> None:
+    print_line(f"{conversion.id}: {conversion.status}", style="bold")
+    print_line(
+        f"{conversion.paid} paid, {conversion.taken_back} taken back, {conversion.value} to credit",
+        indent=2,
+    )
+    notes = [conversion.reason.replace("_", " ")]
+    notes += ["a renewal"] if conversion.renewal else []
+    notes += ["test mode"] if conversion.test else []
+    if any(notes):
+        print_line(", ".join(filter(None, notes)), style="dim", indent=2)
 
 
 def _print_customer(story: Story) -> None:
-    _heading("Who, and which clicks")
-    console.print(Text("  " + (", ".join(story.customer) or "nobody known")))
-    for each in story.clicks:
-        value = codec.dumps(each.value)
-        console.print(Text(f"  {_at(each.captured_at)}  {each.vendor}  {value}"))
+    print_heading("Who, and which clicks")
+    print_line(", ".join(map(_shortened, story.customer)) or "nobody known")
+    seen = Counter((each.vendor, _click_words(each.value)) for each in story.clicks)
+    last = {(each.vendor, _click_words(each.value)): each.captured_at for each in story.clicks}
+    print_table(
+        (Column("stored"), Column("vendor"), Column("times", right=True), Column("click")),
+        [
+            (shown_time(last[vendor, click]), vendor, times if times > 1 else "", click)
+            for (vendor, click), times in seen.items()
+        ],
+        "no clicks",
+    )
+
+
+def _click_words(value: object) -> str:
+    if not isinstance(value, dict):
+        return _shortened(str(value))
+    return ", ".join(f"{kind} {_shortened(str(each))}" for kind, each in value.items())
+
+
+def _shortened(text: str) -> str:
+    """Keep hashes short: nobody reads all of one."""
+    kind, colon, value = text.rpartition(":")
+    is_hash = len(value) >= 40 and set(value) <= set("0123456789abcdef")
+    return f"{kind}{colon}{value[:10]}…" if is_hash else text
 
 
 def _print_delivery(row: DeliveryRow, attempts: list[Attempt]) -> None:
-    line = Text(f"  {row.vendor}: ", style="bold")
-    line.append(f"{row.state}; told {told_words(row.told)}", style="not bold")
-    console.print(line)
+    print_line(f"{row.vendor}: {row.state}; told {told_words(row.told)}", style="bold", indent=2)
     if row.reason:
-        console.print(Text(f"    {row.reason}"))
+        print_line(row.reason, indent=4)
+    if row.next_attempt_at:
+        print_line(f"next attempt at {shown_time(row.next_attempt_at)}", indent=4)
     for each in attempts:
-        answered = f"answered {each.status}" if each.status else "no answer"
-        call = each.call
-        console.print(
-            Text(f"    {_at(each.at)}  {each.call.step}  {answered}  → {each.outcome}", style="dim")
-        )
-        body = call.json if call.json is not None else dict(call.query)
-        console.print(Text(f"      {call.method} {call.url} {codec.dumps(body)}", style="dim"))
-        if each.answer:
-            console.print(Text(f"      ← {' '.join(each.answer.split())[:300]}", style="dim"))
+        _print_attempt(each)
+
+
+def _print_attempt(attempt: Attempt) -> None:
+    call = attempt.call
+    answered = f"answered {attempt.status}" if attempt.status else "no answer"
+    words = f"{shown_time(attempt.at)}  {call.step}: {answered}, {attempt.outcome}"
+    print_line(words, indent=4)
+    print_line(f"{call.method} {call.url} {_body(call)}", style="dim", indent=6)
+    said = " ".join(attempt.answer.split()) or attempt.reason
+    if said:
+        shown = said if len(said) <= LONGEST_SHOWN else said[:LONGEST_SHOWN] + "…"
+        print_line(f"← {shown}", style="dim", indent=6)
+
+
+def _body(call: Call) -> str:
+    return codec.dumps(call.json if call.json is not None else dict(call.query))
 
 
 def _distinct(story: Story) -> list[Payment]:
     """Return each movement's reports once, in order of time."""
     seen = {(p.id, p.kind, p.state, p.amount, p.occurred_at): p for p in story.payments}
     return sorted(seen.values(), key=lambda each: (each.occurred_at, each.kind, each.id))
-
-
-def _heading(text: str) -> None:
-    console.print(Text(text, style="underline"))
-
-
-def _at(moment: object) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}"

@@ -20,6 +20,9 @@ class ProviderApi(Protocol):
     def look_up(self, reference: str, account: str, now: datetime) -> list[Event]:
         """Return, as events, what the provider knows of a reference without a sale."""
 
+    def close(self) -> None:
+        """Give back the connections."""
+
 
 def open_api(provider: AnyProvider) -> ProviderApi | None:
     """Return what asks a provider, or None where no key is set or nothing can be asked."""

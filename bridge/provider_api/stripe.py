@@ -7,24 +7,27 @@ https://docs.stripe.com/api/invoice-payment/list
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import requests
 import stripe
 
+from bridge.codec import dumps, loads
 from bridge.errors import ProviderApiError
 from bridge.model import Event
 from bridge.providers.base import dig, parse_json, text
 from bridge.providers.stripe import Stripe, StripeSettings
+from bridge.providers.stripe.meanings import DISPUTE_FUNDS
 
 # Since basil an invoice names its payments only through InvoicePayment; the package pins a version
 # that has it.
 PAGE = 100
 TIMEOUT_SECONDS = 20
+LONGEST_REASON = 300
 # Where the objects of thin events are found: https://docs.stripe.com/api
 PATHS = {
     "charge": "charges",
@@ -44,10 +47,12 @@ class StripeApi:
 
     def __init__(self, settings: StripeSettings, key: str) -> None:
         self._reader = Stripe(settings)
+        self._key = key
+        self._session = requests.Session()
         self._client = stripe.StripeClient(
             key,
             base_addresses={"api": settings.api_base},
-            http_client=stripe.RequestsClient(timeout=TIMEOUT_SECONDS),
+            http_client=stripe.RequestsClient(timeout=TIMEOUT_SECONDS, session=self._session),
             max_network_retries=0,
         )
 
@@ -57,17 +62,20 @@ class StripeApi:
         kind, id = text(dig(related, "type")), text(dig(related, "id"))
         if kind not in PATHS or not id:
             raise ProviderApiError(f"Stripe's {event.type} names no object we know", retry=False)
-        with _explained():
-            answer = self._client.raw_request(
-                "get", f"/v1/{PATHS[kind]}/{id}", **_options(event.account)
-            )
-        thing = json.loads(answer.data)
+        with self._explained():
+            path = f"/v1/{PATHS[kind]}/{id}"
+            thing = loads(self._client.raw_request("get", path, **_options(event.account)).body)
+            if thing["id"] != id:
+                raise ValueError(f"asked for {id}")
         name = event.type.removeprefix("v1.")
-        return [self._event(event.id, name, thing, event.account, now, live=not event.test)]
+        # The event says that funds moved, and when; all else is said by the object, as of now.
+        at = event.occurred_at if name in DISPUTE_FUNDS else now
+        return [self._event(event.id, name, thing, event.account, at, live=not event.test)]
 
     def look_up(self, reference: str, account: str, now: datetime) -> list[Event]:
         """Return the payments of invoices that a payment intent made, as events."""
-        with _explained():
+        name = "invoice_payment.paid"
+        with self._explained():
             found = self._client.v1.invoice_payments.list(
                 {
                     "payment": {"type": "payment_intent", "payment_intent": reference},
@@ -77,44 +85,52 @@ class StripeApi:
                 _options(account),
             )
             things = [each.to_dict() for each in found.auto_paging_iter()]
-        return [
-            self._event(
-                each["id"], "invoice_payment.paid", each, account, now, live=bool(each["livemode"])
-            )
-            for each in things
-        ]
+            return [
+                self._event(each["id"], name, each, account, now, live=bool(each["livemode"]))
+                for each in things
+            ]
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._session.close()
 
     def _event(
-        self, id: str, name: str, thing: dict[str, Any], account: str, now: datetime, *, live: bool
+        self, id: str, name: str, thing: dict[str, Any], account: str, at: datetime, *, live: bool
     ) -> Event:
         """Wrap an object as the event that would have brought it."""
         body = {
             "id": f"fetched_{id}",
             "object": "event",
             "type": name,
-            "created": int(now.timestamp()),
+            "created": int(at.timestamp()),
             "livemode": live,
             "account": account or None,
             "data": {"object": thing},
         }
-        return replace(self._reader.read(json.dumps(body, default=str)), fetched=True)
+        return replace(self._reader.read(dumps(body)), fetched=True)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn the package's errors into ours, with what to do about them."""
+        try:
+            yield
+        except (stripe.AuthenticationError, stripe.PermissionError) as error:
+            raise self._error("Stripe refused the key (check STRIPE_API_KEY)", error) from None
+        except stripe.InvalidRequestError as error:
+            raise self._error("Stripe refused the question", error, retry=False) from None
+        except stripe.StripeError as error:
+            raise self._error("Stripe did not answer", error) from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise self._error("Stripe's answer cannot be read", error) from None
+
+    def _error(self, what: str, error: Exception, *, retry: bool = True) -> ProviderApiError:
+        """Quote what was answered, in one line and without the key."""
+        said = " ".join(str(error).replace(self._key, "***").split())
+        return ProviderApiError(f"{what}: {said[:LONGEST_REASON]}", retry=retry)
 
 
 def _options(account: str) -> Any:
     return {"stripe_account": account} if account else {}
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Turn the package's errors into ours, with what to do about them."""
-    try:
-        yield
-    except (stripe.AuthenticationError, stripe.PermissionError) as error:
-        raise ProviderApiError(f"Stripe refused the key (check STRIPE_API_KEY): {error}") from error
-    except stripe.InvalidRequestError as error:
-        raise ProviderApiError(f"Stripe: {error}", retry=False) from error
-    except stripe.StripeError as error:
-        raise ProviderApiError(f"Stripe did not answer: {error}") from error
 
 
 def open_api(settings: StripeSettings) -> StripeApi | None:

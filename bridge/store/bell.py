@@ -1,8 +1,8 @@
 """The bell: wakes the workers of one SQLite file when there is something to do.
 
-Each worker listens on a datagram socket of its own in the temporary directory, named after the
-database, and whoever has stored something rings them all. A lost ring only means that the work is
-found at the next look, seconds later.
+Each worker listens on a datagram socket of its own, named after the database, in a folder for them
+in the temporary directory; whoever has stored something rings them all. A lost ring only means that
+the work is found at the next look, seconds later.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ import socket
 import tempfile
 from pathlib import Path
 
+from bridge.errors import StoreError
+
 
 class Bell:
     """Ring the workers of a database, or wait to be rung."""
 
     def __init__(self, path: str) -> None:
-        name = hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]
         # Socket addresses are limited to about a hundred bytes, wherever the database itself lies.
-        self._folder = Path(tempfile.gettempdir())
-        self._prefix = f"bridge-{os.getuid()}-{name}-"
+        self._folder = Path(tempfile.gettempdir()) / f"bridge-{os.getuid()}"
+        self._name = hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:16]
+        self._address = self._folder / f"{self._name}-{secrets.token_hex(4)}"
         self._listener: socket.socket | None = None
-        self._address = self._folder / f"{self._prefix}{secrets.token_hex(4)}"
 
     def ring(self) -> None:
         """Wake every worker that listens; never fails and never blocks."""
-        for address in self._folder.glob(f"{self._prefix}*"):
+        for address in self._folder.glob(f"{self._name}-*"):
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ringer:
                 ringer.setblocking(False)
                 try:
@@ -44,8 +45,13 @@ class Bell:
         """Start to listen, so that no ring from now on is missed."""
         if self._listener is None:
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            listener.bind(str(self._address))
             listener.setblocking(False)
+            try:
+                self._folder.mkdir(mode=0o700, exist_ok=True)
+                listener.bind(str(self._address))
+            except OSError as error:
+                listener.close()
+                raise StoreError(f"{self._address}: {error} (check TMPDIR)") from error
             self._listener = listener
         return self._listener
 

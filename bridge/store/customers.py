@@ -9,7 +9,7 @@ from datetime import datetime
 from bridge.attribution import StoredClick
 from bridge.codec import dumps, from_iso, iso, loads
 from bridge.store.database import Database
-from bridge.store.sets import ALIASES, find, join
+from bridge.store.sets import ALIASES, companions, join
 
 
 class Customers:
@@ -20,20 +20,14 @@ class Customers:
 
     def join(self, keys: Sequence[str]) -> tuple[str, bool]:
         """Make keys aliases of one customer; return it, and whether anything about it is new."""
-        before = {key: find(self._db, ALIASES, key) for key in keys}
-        customer = join(self._db, ALIASES, keys)
-        return customer, set(before.values()) != {customer}
+        return join(self._db, ALIASES, keys)
 
     def aliases(self, keys: Sequence[str]) -> list[str]:
         """Return all keys of the customers that have one of these keys."""
-        customers = {find(self._db, ALIASES, key) for key in keys} - {""}
-        found: set[str] = set()
-        for customer in customers:
-            rows = self._db.query(
-                "SELECT key FROM aliases WHERE customer = :customer", {"customer": customer}
-            )
-            found |= {row["key"] for row in rows}
-        return sorted(found | set(keys))
+        found = set(keys)
+        for key in keys:
+            found |= companions(self._db, ALIASES, key)
+        return sorted(found)
 
     def add_click(
         self,
@@ -46,7 +40,7 @@ class Customers:
         source: str,
     ) -> bool:
         """Store a click under a customer's keys; return False for one that is stored already."""
-        text = dumps(value)
+        text = dumps(dict(sorted(value.items())) if isinstance(value, Mapping) else value)
         named = dumps([vendor, text, sorted(keys), source, iso(captured_at) if exact else ""])
         added = self._db.execute(
             """INSERT INTO clicks (id, key, vendor, value, keys, captured_at, exact, source)
@@ -77,8 +71,10 @@ class Customers:
 
     def find(self, names: Sequence[str]) -> list[str]:
         """Return all keys of the customers who have one of these keys, or nothing for strangers."""
-        known = [name for name in names if find(self._db, ALIASES, name)]
-        return self.aliases(known) if known else []
+        found: set[str] = set()
+        for name in names:
+            found |= companions(self._db, ALIASES, name)
+        return sorted(found)
 
     def count(self) -> dict[str, int]:
         """Return how many customers and clicks there are."""

@@ -52,14 +52,23 @@ class Deliveries:
     def lease(
         self, vendor: str, now: datetime, until: datetime, token: str, limit: int
     ) -> list[DeliveryRow]:
-        """Take due deliveries of a vendor, and those whose lease ran out, oldest first."""
+        """Take deliveries of a vendor whose lease ran out, and due ones, oldest first."""
+        soonest = self.next_at([vendor])
+        if soonest is None or soonest > now:
+            return []  # only a write has to wait for other writers
         rows = self._db.query(
             """UPDATE deliveries SET state = 'sending', lease = :token, leased_until = :until
                WHERE id IN (
-                   SELECT id FROM deliveries WHERE vendor = :vendor AND (
-                       (state = 'due' AND next_attempt_at <= :now)
-                       OR (state = 'sending' AND leased_until <= :now))
-                   ORDER BY next_attempt_at LIMIT :limit)
+                   SELECT id FROM (
+                       SELECT id FROM deliveries
+                       WHERE vendor = :vendor AND state = 'sending' AND leased_until <= :now
+                       ORDER BY leased_until LIMIT :limit) AS lost
+                   UNION ALL
+                   SELECT id FROM (
+                       SELECT id FROM deliveries
+                       WHERE vendor = :vendor AND state = 'due' AND next_attempt_at <= :now
+                       ORDER BY next_attempt_at LIMIT :limit) AS due
+                   LIMIT :limit)
                RETURNING *""",
             {
                 "vendor": vendor,
@@ -69,6 +78,7 @@ class Deliveries:
                 "limit": limit,
             },
         )
+        rows.sort(key=lambda row: (row["next_attempt_at"] or "", row["id"]))
         return [_delivery_row(row) for row in rows]
 
     def start(self, row: DeliveryRow, call: Call, until: datetime) -> bool:
@@ -80,13 +90,14 @@ class Deliveries:
         )
 
     def record(self, attempt: Attempt) -> None:
-        """Add an attempt to the history."""
+        """Add an attempt to the history; nothing where its delivery was merged into another."""
         self._db.execute(
             """INSERT INTO attempts (delivery, number, at, call, outcome, reason, status, answer,
                    took_ms)
-               VALUES (:delivery, (SELECT coalesce(max(number), 0) + 1 FROM attempts
+               SELECT id, (SELECT coalesce(max(number), 0) + 1 FROM attempts
                    WHERE delivery = :delivery), :at, :call, :outcome, :reason, :status, :answer,
-                   :took_ms)""",
+                   :took_ms
+               FROM deliveries WHERE id = :delivery""",
             {
                 "delivery": attempt.delivery,
                 "at": iso(attempt.at),
@@ -133,7 +144,8 @@ class Deliveries:
                again = CASE WHEN :state = 'unknown' THEN again ELSE 0 END,
                reason = :reason, told = coalesce(:told, told),
                in_flight = CASE WHEN :keep_call = 1 THEN in_flight ELSE '' END,
-               attempts = attempts + :failed, failures = failures + :failed,
+               attempts = attempts + :failed,
+               failures = CASE WHEN :failed = 1 THEN failures + 1 ELSE 0 END,
                failing_since = CASE WHEN :failed = 1 THEN coalesce(failing_since, :now) END,
                lease = '', leased_until = NULL, updated_at = :now""",
             {
@@ -153,17 +165,62 @@ class Deliveries:
             self._db.execute(
                 """UPDATE deliveries SET state = 'due', next_attempt_at = :now, in_flight = '',
                        told = coalesce(:told, told), failures = 0, failing_since = NULL,
-                       reason = '', updated_at = :now
+                       reason = '', again = 0, updated_at = :now
                    WHERE id = :id AND state != 'sending'""",
                 {"id": id, "now": iso(now), "told": None if told is None else dump(told)},
             )
         )
 
-    def inherit(self, id: str, told: Told, reason: str) -> None:
-        """Hand what a vendor was told of one conversion to the one it was merged into."""
+    def hand_over(self, row: DeliveryRow, heir: str, told: Told, now: datetime) -> None:
+        """Hand a delivery to one that it is part of: history, what was told, an unknown outcome.
+
+        Whoever holds one that changes loses it: what was planned for it does not hold any more.
+        """
+        self._move_attempts(row, heir)
+        self._force(row.id, DeliveryState.SKIPPED, Told(), None, f"passed on to {heir}", now)
+        if row.in_flight is not None:
+            self._force(heir, DeliveryState.UNKNOWN, told, row.in_flight, row.reason, now)
+        elif not told.nothing:
+            reason = f"taken over from {row.id}"
+            self._force(heir, DeliveryState.DUE, told, None, reason, now)
+
+    def _move_attempts(self, row: DeliveryRow, heir: str) -> None:
         self._db.execute(
-            "UPDATE deliveries SET told = :told, reason = :reason WHERE id = :id",
-            {"id": id, "told": dump(told), "reason": reason},
+            """UPDATE attempts SET delivery = :heir, number = number
+                   + (SELECT coalesce(max(number), 0) FROM attempts WHERE delivery = :heir)
+               WHERE delivery = :id""",
+            {"id": row.id, "heir": heir},
+        )
+        for id, moved in ((heir, row.attempts), (row.id, -row.attempts)):
+            self._db.execute(
+                "UPDATE deliveries SET attempts = attempts + :moved WHERE id = :id",
+                {"id": id, "moved": moved},
+            )
+
+    def _force(
+        self,
+        id: str,
+        state: DeliveryState,
+        told: Told,
+        in_flight: Call | None,
+        reason: str,
+        now: datetime,
+    ) -> None:
+        """Put a delivery into a state, whoever holds it."""
+        self._db.execute(
+            """UPDATE deliveries SET told = :told, state = :state, reason = :reason,
+                   in_flight = :in_flight, next_attempt_at = :now, lease = '',
+                   leased_until = NULL, again = 0, failures = 0, failing_since = NULL,
+                   updated_at = :now
+               WHERE id = :id""",
+            {
+                "id": id,
+                "state": state,
+                "told": dump(told),
+                "in_flight": dump(in_flight) if in_flight else "",
+                "reason": reason,
+                "now": iso(now),
+            },
         )
 
     def get(self, id: str) -> DeliveryRow | None:
@@ -180,9 +237,10 @@ class Deliveries:
 
     def newest(self, state: str = "", limit: int = 100) -> list[DeliveryRow]:
         """Return the deliveries that changed last, of one state if given."""
+        where = "WHERE state = :state" if state else ""
         rows = self._db.query(
-            """SELECT * FROM deliveries WHERE :state = '' OR state = :state
-               ORDER BY updated_at DESC, id LIMIT :limit""",
+            f"""SELECT * FROM deliveries {where}
+                ORDER BY updated_at DESC, id DESC LIMIT :limit""",  # noqa: S608
             {"state": state, "limit": limit},
         )
         return [_delivery_row(row) for row in rows]
@@ -190,7 +248,7 @@ class Deliveries:
     def attempts(self, delivery: str) -> list[Attempt]:
         """Return every attempt at a delivery, oldest first."""
         rows = self._db.query(
-            "SELECT * FROM attempts WHERE delivery = :id ORDER BY number", {"id": delivery}
+            "SELECT * FROM attempts WHERE delivery = :id ORDER BY at, number", {"id": delivery}
         )
         return [_attempt(row) for row in rows]
 
@@ -220,10 +278,11 @@ class Deliveries:
         return counts
 
     def _held(self, row: DeliveryRow, change: str, params: dict[str, object]) -> bool:
-        held = {"id": row.id, "lease": row.lease}
+        """Change a delivery if it is still held by whoever leased this row."""
         # The change is one of this class's own texts; every value is a parameter.
-        sql = f"UPDATE deliveries SET {change} WHERE id = :id AND lease = :lease"  # noqa: S608
-        return self._db.execute(sql, params | held) == 1
+        sql = f"""UPDATE deliveries SET {change}
+                  WHERE id = :id AND state = 'sending' AND lease = :lease"""  # noqa: S608
+        return self._db.execute(sql, params | {"id": row.id, "lease": row.lease}) == 1
 
 
 def _delivery_row(row: Row) -> DeliveryRow:

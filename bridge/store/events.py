@@ -72,9 +72,9 @@ class Events:
 
     def newest(self, state: str = "", limit: int = 100) -> list[EventRow]:
         """Return the newest events, of one state if given, newest first."""
+        where = "WHERE state = :state" if state else ""
         rows = self._db.query(
-            """SELECT * FROM events WHERE :state = '' OR state = :state
-               ORDER BY position DESC LIMIT :limit""",
+            f"SELECT * FROM events {where} ORDER BY position DESC LIMIT :limit",  # noqa: S608
             {"state": state, "limit": limit},
         )
         return [_event_row(row) for row in rows]

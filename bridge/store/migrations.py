@@ -59,13 +59,11 @@ CREATE TABLE payments (
     PRIMARY KEY (event, position)
 ) STRICT;
 CREATE INDEX payments_by_ref ON payments (ref);
-CREATE INDEX payments_by_id ON payments (id);
 
 CREATE TABLE conversions (
     id TEXT PRIMARY KEY,
     ref TEXT NOT NULL,
     customer TEXT NOT NULL,
-    customer_key TEXT NOT NULL,
     provider TEXT NOT NULL,
     subscription TEXT NOT NULL,
     status TEXT NOT NULL,
@@ -74,11 +72,17 @@ CREATE TABLE conversions (
     body TEXT NOT NULL
 ) STRICT;
 CREATE INDEX conversions_by_ref ON conversions (ref);
-CREATE INDEX conversions_by_customer_key ON conversions (customer_key);
 CREATE INDEX conversions_by_subscription ON conversions (provider, subscription);
 CREATE INDEX conversions_by_time ON conversions (occurred_at, id);
 CREATE INDEX conversions_by_customer ON conversions (customer);
-CREATE INDEX conversions_by_status ON conversions (status);
+CREATE INDEX conversions_by_status ON conversions (status, occurred_at, id);
+
+CREATE TABLE conversion_keys (
+    conversion TEXT NOT NULL REFERENCES conversions (id),
+    key TEXT NOT NULL,
+    PRIMARY KEY (conversion, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX conversion_keys_by_key ON conversion_keys (key);
 
 CREATE TABLE aliases (
     key TEXT PRIMARY KEY,
@@ -117,7 +121,8 @@ CREATE TABLE deliveries (
 ) STRICT;
 CREATE INDEX deliveries_by_conversion ON deliveries (conversion);
 CREATE INDEX deliveries_due ON deliveries (vendor, state, next_attempt_at);
-CREATE INDEX deliveries_by_state ON deliveries (state, updated_at);
+CREATE INDEX deliveries_by_state ON deliveries (state, updated_at, id);
+CREATE INDEX deliveries_by_time ON deliveries (updated_at, id);
 
 CREATE TABLE attempts (
     delivery TEXT NOT NULL REFERENCES deliveries (id),
@@ -144,4 +149,5 @@ CREATE TABLE asks (
     PRIMARY KEY (provider, account, subject)
 ) STRICT;
 CREATE INDEX asks_due ON asks (state, next_at);
+CREATE INDEX asks_by_subject ON asks (subject);
 """

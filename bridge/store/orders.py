@@ -27,12 +27,16 @@ class Orders:
         self._db = database
 
     def add(self, event: str, payments: Sequence[Payment]) -> set[str]:
-        """Store the payments of an event, once; return the orders they belong to."""
+        """Store what an event tells of, instead of what it told before; return the orders of it."""
         orders = set()
+        self._db.execute(
+            "DELETE FROM payments WHERE event = :event AND position >= :count",
+            {"event": event, "count": len(payments)},
+        )
         for position, payment in enumerate(payments):
             refs = sorted(ref_of(payment.provider, each) for each in payment.references)
             if refs:
-                orders.add(join(self._db, REFS, refs))
+                orders.add(join(self._db, REFS, refs)[0])
             self._db.execute(
                 """INSERT INTO payments (event, position, id, ref, body)
                    VALUES (:event, :position, :id, :ref, :body)
@@ -78,9 +82,10 @@ class Orders:
         orders: set[str] = set()
         for key in keys:
             rows = self._db.query(
-                """SELECT DISTINCT refs.grp FROM conversions
+                """SELECT DISTINCT refs.grp FROM conversion_keys
+                   JOIN conversions ON conversions.id = conversion_keys.conversion
                    JOIN refs ON refs.ref = conversions.ref
-                   WHERE conversions.customer_key = :key""",
+                   WHERE conversion_keys.key = :key""",
                 {"key": key},
             )
             orders |= {row["grp"] for row in rows}
@@ -113,19 +118,18 @@ class Orders:
         if stored and stored[0]["body"] == body:
             return False
         self._db.execute(
-            """INSERT INTO conversions (id, ref, customer, customer_key, provider, subscription,
+            """INSERT INTO conversions (id, ref, customer, provider, subscription,
                    status, occurred_at, updated_at, body)
-               VALUES (:id, :ref, :customer, :customer_key, :provider, :subscription,
+               VALUES (:id, :ref, :customer, :provider, :subscription,
                    :status, :occurred_at, :updated_at, :body)
                ON CONFLICT (id) DO UPDATE SET customer = excluded.customer,
-                   customer_key = excluded.customer_key, subscription = excluded.subscription,
-                   status = excluded.status, occurred_at = excluded.occurred_at,
-                   updated_at = excluded.updated_at, body = excluded.body""",
+                   subscription = excluded.subscription, status = excluded.status,
+                   occurred_at = excluded.occurred_at, updated_at = excluded.updated_at,
+                   body = excluded.body""",
             {
                 "id": conversion.id,
                 "ref": ref_of(conversion.provider, conversion.order),
                 "customer": conversion.customer,
-                "customer_key": next(iter(conversion.keys), ""),
                 "provider": conversion.provider,
                 "subscription": conversion.subscription,
                 "status": conversion.status,
@@ -134,10 +138,21 @@ class Orders:
                 "body": body,
             },
         )
+        self._put_keys(conversion)
         return True
 
+    def _put_keys(self, conversion: Conversion) -> None:
+        self._db.execute(
+            "DELETE FROM conversion_keys WHERE conversion = :id", {"id": conversion.id}
+        )
+        for key in conversion.keys:
+            self._db.execute(
+                "INSERT INTO conversion_keys (conversion, key) VALUES (:id, :key)",
+                {"id": conversion.id, "key": key},
+            )
+
     def remove(self, conversion: str) -> None:
-        """Forget a conversion that was merged into another before any vendor was told of it."""
+        """Forget a conversion that is part of another, and its deliveries."""
         ids = {"id": conversion}
         self._db.execute(
             """DELETE FROM attempts WHERE delivery IN
@@ -145,6 +160,7 @@ class Orders:
             ids,
         )
         self._db.execute("DELETE FROM deliveries WHERE conversion = :id", ids)
+        self._db.execute("DELETE FROM conversion_keys WHERE conversion = :id", ids)
         self._db.execute("DELETE FROM conversions WHERE id = :id", ids)
 
     def conversion(self, id: str) -> Conversion | None:
@@ -154,9 +170,10 @@ class Orders:
 
     def newest(self, status: str = "", limit: int = 100) -> list[Conversion]:
         """Return the newest conversions, of one status if given, newest first."""
+        where = "WHERE status = :status" if status else ""
         rows = self._db.query(
-            """SELECT body FROM conversions WHERE :status = '' OR status = :status
-               ORDER BY occurred_at DESC, id LIMIT :limit""",
+            f"""SELECT body FROM conversions {where}
+                ORDER BY occurred_at DESC, id DESC LIMIT :limit""",  # noqa: S608
             {"status": status, "limit": limit},
         )
         return [load(Conversion, row["body"]) for row in rows]

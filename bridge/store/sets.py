@@ -21,22 +21,25 @@ REFS = SetTable("refs", "ref", "grp")
 ALIASES = SetTable("aliases", "key", "customer")
 
 
-def join(db: Database, sets: SetTable, members: Sequence[str]) -> str:
-    """Make one set of the sets that hold these members; return its name."""
+def join(db: Database, sets: SetTable, members: Sequence[str]) -> tuple[str, bool]:
+    """Make one set of the sets that hold these members; return its name, and whether it is new.
+
+    A set is named by one of its members.
+    """
     known = {each: name for each in members if (name := find(db, sets, each))}
+    strangers = set(members) - known.keys()
     winner, *others = sorted(set(known.values())) or [min(members)]
     for other in others:
         db.execute(
             f"UPDATE {sets.table} SET {sets.name} = :winner WHERE {sets.name} = :other",  # noqa: S608
             {"winner": winner, "other": other},
         )
-    for each in members:
-        if each not in known:
-            db.execute(
-                f"INSERT INTO {sets.table} ({sets.member}, {sets.name}) VALUES (:each, :winner)",  # noqa: S608
-                {"each": each, "winner": winner},
-            )
-    return winner
+    for each in sorted(strangers):
+        db.execute(
+            f"INSERT INTO {sets.table} ({sets.member}, {sets.name}) VALUES (:each, :winner)",  # noqa: S608
+            {"each": each, "winner": winner},
+        )
+    return winner, bool(others or strangers)
 
 
 def find(db: Database, sets: SetTable, member: str) -> str:
@@ -44,3 +47,11 @@ def find(db: Database, sets: SetTable, member: str) -> str:
     sql = f"SELECT {sets.name} AS name FROM {sets.table} WHERE {sets.member} = :member"  # noqa: S608
     rows = db.query(sql, {"member": member})
     return str(rows[0]["name"]) if rows else ""
+
+
+def companions(db: Database, sets: SetTable, member: str) -> set[str]:
+    """Return all members of the set that holds a member, or nothing for a stranger."""
+    sql = f"""SELECT them.{sets.member} AS member FROM {sets.table} AS me
+              JOIN {sets.table} AS them ON them.{sets.name} = me.{sets.name}
+              WHERE me.{sets.member} = :member"""  # noqa: S608
+    return {str(row["member"]) for row in db.query(sql, {"member": member})}

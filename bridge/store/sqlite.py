@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import sqlite_utils
 
@@ -25,7 +28,7 @@ from bridge.store.migrations import migrations
 from bridge.store.orders import Orders
 from bridge.store.rows import Row
 
-BUSY_TIMEOUT_MS = 20_000
+BUSY_TIMEOUT = 20.0
 
 
 class SqliteStore:
@@ -34,7 +37,8 @@ class SqliteStore:
     def __init__(self, path: str) -> None:
         self.path = path
         self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._opened: weakref.WeakSet[sqlite_utils.Database] = weakref.WeakSet()
         self._bell = Bell(path)
         self.events = Events(self)
         self.orders = Orders(self)
@@ -47,17 +51,16 @@ class SqliteStore:
     def migrate(self) -> list[str]:
         """Bring the schema up to date; return the names of the steps that ran."""
         with self._explained():
-            db = self._db
+            self._make_file()
             with self.atomic():
-                migrations.ensure_migrations_table(db)
-                pending = [each.name for each in migrations.pending(db)]
-                migrations.apply(db)
+                pending = [each.name for each in migrations.pending(self._db)]
+                migrations.apply(self._db)
             return pending
 
     def check(self) -> None:
-        """Raise StoreError unless the database can be read and its schema is up to date."""
-        with self._explained():
-            missing = [each.name for each in migrations.pending(self._db)]
+        """Raise StoreError unless the database can be written and its schema is up to date."""
+        with self._explained(), self.atomic():
+            missing = migrations.pending(self._db)
         if missing:
             raise StoreError(f"{self.path} is not migrated (run `bridge migrate`)")
 
@@ -77,10 +80,12 @@ class SqliteStore:
     def close(self) -> None:
         """Close every connection."""
         self._bell.close()
-        for connection in self._opened:
-            connection.close()
-        self._opened.clear()
-        self._local = threading.local()
+        with self._lock:
+            opened = list(self._opened)
+            self._opened.clear()
+            self._local = threading.local()
+        for db in opened:
+            db.conn.close()
 
     # ── the database ──
 
@@ -108,10 +113,10 @@ class SqliteStore:
             db.conn.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                db.conn.execute("COMMIT")
             except BaseException:
                 db.rollback()
                 raise
-            db.conn.execute("COMMIT")
 
     @property
     def _db(self) -> sqlite_utils.Database:
@@ -122,32 +127,70 @@ class SqliteStore:
 
     def _connect(self) -> sqlite_utils.Database:
         with self._explained():
-            connection = sqlite3.connect(
-                self.path,
-                isolation_level=None,
-                check_same_thread=False,
-                timeout=BUSY_TIMEOUT_MS / 1000,
-            )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-        self._opened.append(connection)
-        return sqlite_utils.Database(connection)
+            connection = self._open("rw")
+            try:
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA foreign_keys = ON")
+                db = sqlite_utils.Database(connection)
+            except BaseException:
+                connection.close()
+                raise
+        with self._lock:
+            self._opened.add(db)
+        weakref.finalize(db, connection.close)  # when its thread has ended
+        return db
+
+    def _make_file(self) -> None:
+        """Make the file where there is none, and switch it to WAL, which it remembers."""
+        connection = self._open("rwc")
+        try:
+            _use_wal(connection)
+        finally:
+            connection.close()
+
+    def _open(self, mode: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"file:{quote(self.path)}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=BUSY_TIMEOUT,
+        )
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except (sqlite3.IntegrityError, sqlite3.DataError):
+            raise  # what was to be written is wrong, not the database: a mistake of ours
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}{_hint(error, self.path)}") from error
+            raise StoreError(f"{self.path}: {error}{_hint(error, Path(self.path))}") from error
 
 
-def _hint(error: sqlite3.Error, path: str) -> str:
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch a database to WAL; here SQLite does not wait for others, so it is tried again."""
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _hint(error: sqlite3.Error, path: Path) -> str:
     text = str(error)
     if "no such table" in text:
         return " (run `bridge migrate`)"
-    if "unable to open" in text and not Path(path).parent.is_dir():
+    if "not a database" in text:
+        return " (DATABASE_URL names a file that is something else)"
+    if "unable to open" in text and not path.parent.is_dir():
         return " (its folder does not exist: check DATABASE_URL)"
+    if "unable to open" in text and not path.exists():
+        return " (there is no such file: check DATABASE_URL, or run `bridge migrate` to make it)"
     if "unable to open" in text or "readonly" in text:
         return " (check DATABASE_URL and who may write there)"
     return ""

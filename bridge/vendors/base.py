@@ -114,7 +114,7 @@ class Vendor(ABC, Generic[S]):
         if retry.is_retriable(response.status):
             if response.status in retry.AMBIGUOUS and not call.repeatable:
                 return Unknown(words)
-            return Retry(words, response.headers.get("retry-after", ""))
+            return Retry(words, asked_to_wait(response))
         if 300 <= response.status <= 399:
             return Dead(f"{words} (a redirect is not followed: check {self.name.upper()}_BASE_URL)")
         if response.status in {401, 403}:
@@ -159,17 +159,29 @@ def without_call(conversion: Conversion, click: Click | None, title: str) -> str
         return f"all of it was given back before {title} was told"
     if conversion.kind is ConversionKind.SALE and conversion.value.minor <= 0:
         return "nothing was paid"
-    if click is None:
+    if not click:
         return NO_CLICK
     return "" if conversion.customer else NO_CUSTOMER
 
 
-def json_object(text: str) -> dict[str, Any]:
-    """Return the JSON object a text holds, numbers exactly, or an empty one where it holds none."""
+def asked_to_wait(response: Response) -> str:
+    """Return how long an answer asks to wait, raw; some only tell when their limit starts anew."""
+    headers = response.headers
+    return headers.get("retry-after") or headers.get("x-ratelimit-reset", "")
+
+
+def json_value(text: str) -> object:
+    """Return what a JSON text holds, fractions exactly, or None where it is no JSON."""
     try:
-        value = json.loads(text, parse_float=Decimal)
-    except (ValueError, RecursionError):
-        return {}
+        value: object = json.loads(text, parse_float=Decimal)
+    except (ValueError, ArithmeticError, RecursionError):
+        return None
+    return value
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return the JSON object that a text holds, or an empty one where it holds none."""
+    value = json_value(text)
     return value if isinstance(value, dict) else {}
 
 

@@ -6,6 +6,7 @@ CodeQR descends from Dub. A sale is counted once per invoice id; nothing public 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 
 from pydantic import Field, SecretStr
@@ -30,6 +31,7 @@ from bridge.vendors.base import (
     Capabilities,
     Vendor,
     VendorSettings,
+    asked_to_wait,
     json_object,
     without_call,
 )
@@ -46,7 +48,7 @@ PROCESSORS = {
     "paddle_classic": "paddle",
     "shopify": "shopify",
 }
-CUSTOMER_LENGTH, INVOICE_LENGTH, ITEM_LENGTH, METADATA_ITEMS = 100, 255, 200, 20
+CUSTOMER_LENGTH, INVOICE_LENGTH, METADATA_LENGTH = 100, 255, 10_000
 REFERENCE = "codeqr_id_"
 
 
@@ -85,9 +87,7 @@ class Codeqr(Vendor[CodeqrSettings]):
 
     def accept(self, call: Call, response: Response) -> Verdict:
         """Look into a 2xx: CodeQR also answers 200 where it recorded nothing."""
-        answer = json_object(response.body)
-        recorded = ("invoiceId", "customerId", "customer", "sale", "click", "lead")
-        if any(answer.get(name) is not None for name in recorded):
+        if _is_recorded(json_object(response.body)):
             return call.tells
         return Dead(f"CodeQR took the call but recorded nothing: {self.words(response)}")
 
@@ -95,13 +95,13 @@ class Codeqr(Vendor[CodeqrSettings]):
         """Try again while the same sale is still being taken in."""
         words = self.words(response)
         if response.status == 409 and "progress" in words.lower():
-            return Retry(words, response.headers.get("retry-after", ""))
+            return Retry(words, asked_to_wait(response))
         return Dead(words)
 
     def read_reference(self, reference: str) -> Click | None:
         """Find the click in a client_reference_id of the form codeqr_id_<click>."""
-        click = reference.removeprefix(REFERENCE)
-        return {"click_id": click} if click and click != reference else None
+        prefix, mark, click = reference.partition(REFERENCE)
+        return {"click_id": click.strip()} if mark and not prefix and click.strip() else None
 
     def _after(self, conversion: Conversion, told: Told) -> Plan:
         if conversion.kind is ConversionKind.LEAD or (
@@ -120,11 +120,16 @@ def units(amount: Money) -> int:
 
 
 def within(id: str, length: int) -> str:
-    """Return an id that fits, never the same for two ids: a long one ends in its own hash."""
-    if len(id) <= length:
+    """Return an id that fits, never the same for two ids: a long one ends in its own hash.
+
+    Length is counted as JavaScript does, in units of UTF-16.
+    """
+    units = id.encode("utf-16-le")
+    if len(units) <= 2 * length:
         return id
-    digest = hashlib.sha256(id.encode()).hexdigest()[:32]
-    return f"{id[: length - len(digest) - 1]}-{digest}"
+    digest = hashlib.sha256(units).hexdigest()[:32]
+    start = units[: 2 * (length - len(digest) - 1)].decode("utf-16-le", errors="ignore")
+    return f"{start}-{digest}"
 
 
 def _call(vendor: Codeqr, step: str, conversion: Conversion, click: Click) -> Call:
@@ -147,16 +152,29 @@ def _call(vendor: Codeqr, step: str, conversion: Conversion, click: Click) -> Ca
 
 
 def _sale(conversion: Conversion) -> dict[str, object]:
-    items = [item.name[:ITEM_LENGTH] for item in conversion.items[:METADATA_ITEMS]]
     return {
         "eventName": "Purchase",
         "amount": units(conversion.value),
         "currency": conversion.value.currency.lower(),
         "invoiceId": within(conversion.order, INVOICE_LENGTH),
         "paymentProcessor": PROCESSORS.get(conversion.provider, "custom"),
-        # Cut by construction far below the 10,000 characters that CodeQR takes.
-        "metadata": {
-            "order": conversion.id[:INVOICE_LENGTH],
-            **({"items": items} if items else {}),
-        },
+        "metadata": _metadata(conversion),
     }
+
+
+def _metadata(conversion: Conversion) -> dict[str, object]:
+    """Return the order and as many names of its items as fit, counted with all escapes."""
+    order = within(conversion.id, INVOICE_LENGTH)
+    items: list[str] = []
+    for item in conversion.items:
+        if len(json.dumps({"order": order, "items": [*items, item.name]})) > METADATA_LENGTH:
+            break
+        items.append(item.name)
+    return {"order": order, "items": items} if items else {"order": order}
+
+
+def _is_recorded(answer: Mapping[str, object]) -> bool:
+    """Tell whether an answer names what was recorded: flat as documented, or nested as Dub's."""
+    if "sale" in answer:
+        return bool(answer["sale"])
+    return any(answer.get(name) for name in ("invoiceId", "customerId", "customer", "click"))

@@ -20,9 +20,16 @@ from bridge.model import (
     Skip,
     Status,
     Told,
+    Unknown,
     Verdict,
 )
-from bridge.vendors.base import Capabilities, Vendor, VendorSettings, without_call
+from bridge.vendors.base import (
+    Capabilities,
+    Vendor,
+    VendorSettings,
+    json_object,
+    without_call,
+)
 
 SALE, LEAD = "sale", "lead"
 
@@ -63,6 +70,18 @@ class Taapit(Vendor[TaapitSettings]):
             "metadata": {"orderId": conversion.order},
         }
         return self._call(SALE, conversion, click, amount)
+
+    def accept(self, call: Call, response: Response) -> Verdict:
+        """Look into a 2xx: only `{"ok": true}` is known to be a yes, and `false` to be a no."""
+        match json_object(response.body).get("ok"):
+            case True:
+                return call.tells
+            case False:
+                return Dead(f"Taapit did not take the event: {self.words(response)}")
+            case _:
+                return Unknown(
+                    f"Taapit's answer is not the one it documents: {self.words(response)}"
+                )
 
     def refuse(self, call: Call, response: Response) -> Verdict:
         """Explain a 404: Taapit knows the click no longer, or never did."""

@@ -6,7 +6,6 @@ change both ways; after a call of unknown outcome REST 1.6 tells what is there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -36,6 +35,7 @@ from bridge.vendors.base import (
     Vendor,
     VendorSettings,
     json_object,
+    json_value,
     kinds_of_id,
     without_call,
 )
@@ -45,6 +45,7 @@ CREATE_PATH, UPDATE_PATH = "/1.7/pb/con/c/", "/1.7/pb/con/u/"
 CUSTOMER_PATH = "/1.7/pb/cus/c/"
 LOOK_UP_PATH = "/1.6/conversions/"
 CLICK_KINDS = ("coupon", "click_id", "referral_code", "asset_id", "source_id")
+CREATES = frozenset({SALE, LEAD})
 TAKEN_WORDS = ("unique", "already", "taken", "exists", "duplicate")
 
 
@@ -91,24 +92,31 @@ class Tapfiliate(Vendor[TapfiliateSettings]):
         return self._sale(conversion, click, told)
 
     def accept(self, call: Call, response: Response) -> Verdict:
-        """Believe a 2xx only where it holds what was asked for: pages of HTML come with any."""
+        """Believe a 2xx only where it holds what was asked for: pages of HTML come with any.
+
+        Only what is made is documented to be shown; a change is answered by its status.
+        """
         if call.step == LOOK_UP:
             return self._found(call, response)
-        answer = json_object(response.body)
-        if answer:
-            reference = answer.get("id")
-            return replace(call.tells, reference=str(reference or call.tells.reference))
-        return Unknown(f"Tapfiliate's answer is not JSON: {self.words(response)}")
+        reference = json_object(response.body).get("id")
+        if reference and call.step in CREATES:
+            return replace(call.tells, reference=str(reference))
+        if call.step in CREATES or response.body.lstrip().startswith("<"):
+            return Unknown(
+                f"Tapfiliate's answer is not the one it documents: {self.words(response)}"
+            )
+        return call.tells
 
     def refuse(self, call: Call, response: Response) -> Verdict:
         """See whether a create was refused because the conversion is there already."""
         words = self.words(response)
         taken = any(each in words.lower() for each in TAKEN_WORDS)
-        if taken and response.status in {400, 409, 422}:
-            if call.step == LEAD:
-                return call.tells
-            if call.step == SALE:
-                return Unknown(words)
+        if not taken or response.status not in {400, 409, 422}:
+            return Dead(words)
+        if call.step == LEAD:
+            return call.tells
+        if call.step == SALE and LOOK_UP not in call.tells.steps:
+            return Unknown(words)
         return Dead(words)
 
     def read_click(self, value: object) -> Click:
@@ -134,7 +142,10 @@ class Tapfiliate(Vendor[TapfiliateSettings]):
             },
             repeatable=False,
             tells=Told(
-                steps=(SALE,), amount=conversion.value, status=Status.APPROVED, known_as=order
+                steps=(*told.steps, SALE),
+                amount=conversion.value,
+                status=Status.APPROVED,
+                known_as=order,
             ),
         )
 
@@ -158,16 +169,13 @@ class Tapfiliate(Vendor[TapfiliateSettings]):
         )
 
     def _found(self, call: Call, response: Response) -> Verdict:
-        try:
-            found = json.loads(response.body, parse_float=Decimal)
-        except ValueError:
-            found = None
+        found = json_value(response.body)
         if not isinstance(found, list):
             return Retry(f"Tapfiliate's answer is no list: {self.words(response)}")
         order = call.query["external_id"]
         mine = [each for each in found if isinstance(each, dict) and _is(each, order)]
         if not mine:
-            return Told(known_as=order)
+            return Told(steps=(LOOK_UP,), known_as=order)
         held = _amount(mine[0].get("amount"), call.tells.amount)
         if held is None:
             return Dead(f"Tapfiliate holds an amount that cannot be read: {self.words(response)}")
@@ -213,7 +221,7 @@ def _attribution(click: Click) -> dict[str, str]:
 
 
 def _is(conversion: Mapping[str, object], order: str) -> bool:
-    return conversion.get("external_id", order) == order
+    return str(conversion.get("external_id", order)) == order
 
 
 def _amount(value: object, told: Money | None) -> Money | None:

@@ -7,7 +7,9 @@ again is ignored, so nothing is counted twice, and nothing can be changed either
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
@@ -22,6 +24,7 @@ from bridge.model import (
     ConversionKind,
     Dead,
     Done,
+    Item,
     Plan,
     Response,
     Skip,
@@ -42,6 +45,8 @@ EVENTS_PATH = "/api/v1/events"
 IDENTITY = {"email_hash": 1, "session_hash": 2, "ip_hash": 3, "user_agent_hash": 4}
 PLACE = ("url", "referrer")
 LONGEST_TEXT = 2048
+CAMPAIGN = re.compile(r"(trc|utm)_[A-Za-z0-9_]{1,60}")
+HASH = re.compile(r"[0-9a-f]{64}")
 NOBODY = (
     "no identity known for this customer: Tracify needs an e-mail, or IP address and browser, "
     "seen before the purchase"
@@ -80,10 +85,11 @@ class Tracify(Vendor[TracifySettings]):
             return Skip("Tracify takes no leads")
         if not told.nothing:
             return self._after(conversion, told)
-        click = conversion.clicks.get(self.name) or {}
-        known = any(click.get(kind) for kind in IDENTITY)
-        if reason := without_call(conversion, click, self.title):
+        click = conversion.clicks.get(self.name)
+        reason = without_call(conversion, click, self.title)
+        if reason or click is None:
             return Skip(reason)
+        known = any(click.get(kind) for kind in IDENTITY)
         return self._sale(conversion, click) if known else Skip(NOBODY)
 
     def accept(self, call: Call, response: Response) -> Verdict:
@@ -101,6 +107,8 @@ class Tracify(Vendor[TracifySettings]):
                 raise ValueError(f"has no field {str(name)[:40]!r}")
             if not isinstance(text, str) or len(text) > LONGEST_TEXT:
                 raise ValueError(f"{name} must be a string of at most {LONGEST_TEXT} characters")
+            if name in IDENTITY and text and not HASH.fullmatch(text):
+                raise ValueError(f"{name} must be 64 hexadecimal digits in lower case")
         return {str(name): text for name, text in value.items() if text}
 
     def capture(self, context: Context) -> Click | None:
@@ -116,7 +124,7 @@ class Tracify(Vendor[TracifySettings]):
         place = {"url": context.url[:LONGEST_TEXT], "referrer": context.referrer[:LONGEST_TEXT]}
         campaign = {
             name: text[:LONGEST_TEXT]
-            for name, text in parse_qsl(urlsplit(context.url).query)
+            for name, text in parse_qsl(_query(context.url))
             if _is_campaign(name)
         }
         return hashes | {k: v for k, v in place.items() if v} | campaign if hashes else None
@@ -131,10 +139,10 @@ class Tracify(Vendor[TracifySettings]):
 
     def _sale(self, conversion: Conversion, click: Click) -> Call:
         event = {
-            "url": click.get("url") or self.settings.origin,
+            "url": self._url(click),
             "customer_site_id": str(self.settings.customer_site_id),
             "identity_data": {click[kind]: n for kind, n in IDENTITY.items() if click.get(kind)},
-            "datetime": f"{conversion.occurred_at:%Y-%m-%d %H:%M:%S}",
+            "datetime": f"{conversion.occurred_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
             "type": self.settings.event,
             "data": self._data(conversion, click),
         }
@@ -150,6 +158,13 @@ class Tracify(Vendor[TracifySettings]):
             ),
         )
 
+    def _url(self, click: Click) -> str:
+        """Return a full address, as is required: where the visitor came in, else the shop."""
+        origin = self.settings.origin
+        shop = origin if "://" in origin else f"https://{origin}"
+        url = click.get("url", "")
+        return url if url.startswith(("https://", "http://")) else shop
+
     def _data(self, conversion: Conversion, click: Click) -> dict[str, str]:
         mark = self.settings.decimal_mark
         amount = conversion.value.format(2, mark)
@@ -163,13 +178,7 @@ class Tracify(Vendor[TracifySettings]):
         if self.settings.event == "conversion":
             # The vendor's page says `amount`, its own clients send `value`.
             return {**data, "conversion_id": conversion.order, "value": amount}
-        for at, item in enumerate(conversion.items, start=1):
-            data |= {
-                f"ITEM{at}": item.name,
-                f"AMT{at}": item.amount.format(2, mark),
-                f"QTY{at}": str(item.quantity),
-            }
-        return {**data, "order_id": conversion.order}
+        return {**data, **_lines(conversion.items, mark), "order_id": conversion.order}
 
 
 def tracify_hash(raw: str) -> str:
@@ -181,5 +190,26 @@ def tracify_hash(raw: str) -> str:
     return hashlib.sha256(first[:-5].encode()).hexdigest()
 
 
+def _lines(items: Iterable[Item], mark: str) -> dict[str, str]:
+    """Return what was bought; amounts are of one piece: in Tracify's sample 2 x 25 + 50 is 100."""
+    lines: dict[str, str] = {}
+    sold = (each for each in items if each.name and each.quantity > 0 and each.amount.minor >= 0)
+    for at, item in enumerate(sold, start=1):
+        lines |= {
+            f"ITEM{at}": item.name,
+            f"AMT{at}": item.amount.scale(1, item.quantity).format(2, mark),
+            f"QTY{at}": str(item.quantity),
+        }
+    return lines
+
+
+def _query(url: str) -> str:
+    """Return the query of an address, or nothing where it is no address."""
+    try:
+        return urlsplit(url).query
+    except ValueError:
+        return ""
+
+
 def _is_campaign(name: str) -> bool:
-    return name.startswith(("trc_", "utm_"))
+    return CAMPAIGN.fullmatch(name) is not None

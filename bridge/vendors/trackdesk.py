@@ -6,7 +6,6 @@ can never be changed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import unquote
@@ -19,7 +18,6 @@ from bridge.model import (
     Click,
     Conversion,
     ConversionKind,
-    Dead,
     Done,
     Plan,
     Response,
@@ -32,6 +30,7 @@ from bridge.vendors.base import (
     Capabilities,
     Vendor,
     VendorSettings,
+    json_object,
     kinds_of_id,
     without_call,
 )
@@ -95,16 +94,18 @@ class Trackdesk(Vendor[TrackdeskSettings]):
             return self._lead(conversion, click, told)
         return self._create(SALE, conversion, click, told)
 
-    def refuse(self, call: Call, response: Response) -> Verdict:
-        """Take a duplicate for what it is: the conversion is there already."""
-        words = self.words(response)
-        there = any(each in words.lower() for each in ("duplicate", "already exist"))
-        return call.tells if there and call.step in CREATES else Dead(words)
+    def judge(self, call: Call, response: Response) -> Verdict:
+        """Take a duplicate for what it is, whatever its status: the conversion is there already."""
+        words = response.body.lower()
+        there = any(each in words for each in ("duplicate", "already exist"))
+        if there and call.step in CREATES and response.status >= 400:
+            return call.tells
+        return super().judge(call, response)
 
     def read_click(self, value: object) -> Click:
         """Read a cid: bare, as the cookie's JSON, or as an object with cid or external_cid."""
         if isinstance(value, str) and unquote(value).lstrip().startswith("{"):
-            value = _cookie(value)
+            value = _cookie(unquote(value))
         kinds = kinds_of_id(value, ("cid", "external_cid", "tenantId"), "cid")
         tenant = kinds.pop("tenantId", self.settings.tenant_id)
         if tenant != self.settings.tenant_id:
@@ -186,9 +187,9 @@ class Trackdesk(Vendor[TrackdeskSettings]):
         return self.settings.lead_type if lead else self.settings.conversion_type
 
 
-def _cookie(value: str) -> object:
-    """Read what the cookie trakdesk_cid holds: JSON, perhaps URL-encoded."""
-    try:
-        return json.loads(unquote(value))
-    except ValueError:
-        raise ValueError("is neither a cid nor the JSON of the cookie trakdesk_cid") from None
+def _cookie(text: str) -> dict[str, object]:
+    """Read the JSON of the cookie trakdesk_cid, and of that only what concerns us."""
+    cookie = json_object(text)
+    if not cookie.get("cid"):
+        raise ValueError("is neither a cid nor the JSON of the cookie trakdesk_cid")
+    return {name: cookie[name] for name in ("cid", "tenantId") if cookie.get(name)}

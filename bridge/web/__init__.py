@@ -15,7 +15,7 @@ from bridge.store import Store, open_store
 from bridge.web import clicks, health, webhooks
 from bridge.web.state import MAX_BODY, State
 
-CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+CODES = {413: "too_large"}
 log = logs.get()
 
 
@@ -25,6 +25,8 @@ def create_app(config: Config | None = None, store: Store | None = None) -> Flas
     store = store or open_store(config.database_url)
     app = Flask("bridge", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    # A redirect counts as a failure with every provider, so no address is ever corrected by one.
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["bridge"] = State(config=config, store=store)
     for area in (webhooks, clicks, health):
@@ -52,10 +54,15 @@ def _unavailable(failure: StoreError) -> tuple[Response, int]:
 
 
 def _http_error(problem: HTTPException) -> tuple[Response, int]:
-    status = problem.code or 500
-    code = CODES.get(status, HTTPStatus(status).name.lower())
-    message = f"the body is larger than {MAX_BODY // 2**20} MiB" if status == 413 else None
-    return error(status, code, message or problem.description or HTTPStatus(status).phrase)
+    status = HTTPStatus(problem.code or 500)
+    message = problem.description or status.phrase
+    if status == 413:
+        message = f"the body is larger than {MAX_BODY // 2**20} MiB"
+    answer, _ = error(status, CODES.get(status, status.name.lower()), message)
+    answer.headers.extend(  # such as Allow, of a 405
+        (name, value) for name, value in problem.get_headers() if name != "Content-Type"
+    )
+    return answer, status
 
 
 def _our_fault(_: Exception) -> tuple[Response, int]:

@@ -22,15 +22,21 @@ from bridge import attribution, vendors
 from bridge.errors import WebhookError
 from bridge.intake import Intake
 from bridge.model import Context
-from bridge.vendors.base import MAX_ID_LENGTH, AnyVendor
+from bridge.providers.base import EARLIEST
+from bridge.vendors.base import MAX_ID_LENGTH, AnyVendor, opaque_id
 from bridge.web.state import state
 
 area = Blueprint("clicks", __name__)
 
+NUL = rb"\u0000"  # as JSON writes it; no database takes it
+LONGEST_NAME = 40
+
 Id = Annotated[
     str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, strip_whitespace=True)
 ]
-LongText = Annotated[str, StringConstraints(max_length=4096)]
+LONGEST_TEXT = 4096
+LongText = Annotated[str, StringConstraints(max_length=LONGEST_TEXT)]
+MOST_FIELDS = 20
 STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
@@ -71,7 +77,7 @@ class ClickBody(BaseModel):
     customer: CustomerIds
     clicks: dict[str, Any] = Field(default_factory=dict)
     context: Seen = Seen()
-    occurred_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    occurred_at: Annotated[AwareDatetime, Field(ge=EARLIEST)] | None = None
 
 
 class UnfitError(WebhookError):
@@ -95,10 +101,12 @@ def take() -> tuple[Response, int]:
     here = state()
     intake = Intake(here.store, here.config)
     keys = _keys(body.customer, intake.rules)
-    occurred_at = body.occurred_at or now
-    intake.add_clicks(keys, clicks, min(occurred_at, now), now, exact=body.occurred_at is not None)
+    # A clock that runs ahead must not put a click after the sale that it led to.
+    captured_at = min(body.occurred_at or now, now)
+    exact = body.occurred_at is not None
+    intake.add_clicks(keys, _completed(clicks, body), captured_at, now, exact=exact)
     given = body.customer.model_dump(exclude_none=True)
-    return jsonify(customer=given, clicks=clicks), 201
+    return jsonify(customer=given, clicks=body.clicks), 201
 
 
 @area.errorhandler(UnfitError)
@@ -114,8 +122,9 @@ def _authorize() -> None:
         raise WebhookError(
             "the click API is off (set BRIDGE_API_KEY)", code="not_configured", status=404
         )
-    given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-    if not hmac.compare_digest(given.encode(), expected.get_secret_value().encode()):
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    key = expected.get_secret_value()
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), key.encode()):
         raise WebhookError(
             "the API key is missing or wrong (send Authorization: Bearer $BRIDGE_API_KEY)",
             code="unauthorized",
@@ -124,6 +133,8 @@ def _authorize() -> None:
 
 
 def _read(raw: bytes) -> ClickBody:
+    if NUL in raw:
+        raise UnfitError({"body": "must hold no NUL character"})
     try:
         return ClickBody.model_validate_json(raw)
     except ValidationError as error:
@@ -131,13 +142,13 @@ def _read(raw: bytes) -> ClickBody:
 
 
 def _field(problem: Any) -> tuple[str, str]:
-    name = ".".join(str(part) for part in problem["loc"]) or "body"
+    name = ".".join(str(part)[:LONGEST_NAME] for part in problem["loc"]) or "body"
     text = problem["msg"].removeprefix("Value error, ")
     return name, "is not a field here" if problem["type"] == "extra_forbidden" else text
 
 
 def _read_clicks(body: ClickBody) -> dict[str, object]:
-    """Check every click as its vendor wants it, and add what vendors make of the context."""
+    """Check every click as its vendor wants it."""
     configured = state().config.vendors
     known = vendors.discover()
     clicks: dict[str, object] = {}
@@ -148,13 +159,9 @@ def _read_clicks(body: ClickBody) -> dict[str, object]:
                 raise ValueError(f"no such vendor (there are {', '.join(known)})")
             clicks[name] = _read_click(configured.get(name), value)
         except ValueError as error:
-            problems[f"clicks.{name[:40]}"] = str(error)
+            problems[f"clicks.{name[:LONGEST_NAME]}"] = str(error)
     if problems:
         raise UnfitError(problems)
-    for name, vendor in configured.items():
-        if captured := vendor.capture(_context(body)):
-            given = clicks.get(name)
-            clicks[name] = {**captured, **(given if isinstance(given, Mapping) else {})}
     return clicks
 
 
@@ -162,10 +169,23 @@ def _read_click(vendor: AnyVendor | None, value: object) -> object:
     """Check a click; one for a vendor that is off is kept as it came, for when it is on."""
     if vendor is not None:
         return dict(vendor.read_click(value))
-    texts = value.values() if isinstance(value, Mapping) else [value]
-    if not all(isinstance(each, str) and len(each) <= MAX_ID_LENGTH for each in texts):
-        raise ValueError(f"must be a string, or an object of strings, of at most {MAX_ID_LENGTH}")
+    if not isinstance(value, Mapping):
+        return opaque_id(value)
+    if not all(isinstance(each, str) and len(each) <= LONGEST_TEXT for each in value.values()):
+        raise ValueError(f"must hold strings of at most {LONGEST_TEXT} characters")
+    if len(value) > MOST_FIELDS or any(len(name) > MAX_ID_LENGTH for name in value):
+        raise ValueError(f"must have at most {MOST_FIELDS} fields with short names")
     return value
+
+
+def _completed(clicks: Mapping[str, object], body: ClickBody) -> dict[str, object]:
+    """Add what vendors make of the context: hashes, that is, which nobody is answered with."""
+    completed = dict(clicks)
+    for name, vendor in state().config.vendors.items():
+        if captured := vendor.capture(_context(body)):
+            given = clicks.get(name)
+            completed[name] = {**captured, **(given if isinstance(given, Mapping) else {})}
+    return completed
 
 
 def _context(body: ClickBody) -> Context:

@@ -37,17 +37,26 @@ def _provider(route: str) -> AnyProvider:
     for provider in state().config.providers.values():
         if provider.route == route:
             return provider
-    known = {kind.name: kind for kind in providers.discover().values()}
-    name = route.replace("-", "_")
-    if name not in known:
-        raise WebhookError(f"there is no provider {route[:40]!r}", code="not_found", status=404)
+    raise _not_here(route)
+
+
+def _not_here(route: str) -> WebhookError:
+    known = {name.replace("_", "-"): kind for name, kind in providers.discover().items()}
+    if route not in known:
+        there_are = ", ".join(f"/webhooks/{each}" for each in known)
+        return WebhookError(
+            f"there is no provider {route[:40]!r} (there are {there_are})",
+            code="not_found",
+            status=404,
+        )
+    kind = known[route]
     needed = [
-        f"{name}_{field}".upper()
-        for field, info in known[name].settings_type.model_fields.items()
+        f"{kind.name}_{field}".upper()
+        for field, info in kind.settings_type.model_fields.items()
         if info.is_required()
     ]
-    raise WebhookError(
-        f"{known[name].title} is not configured (set {', '.join(needed)})",
+    return WebhookError(
+        f"{kind.title} is not configured (set {', '.join(needed)})",
         code="not_configured",
         status=404,
     )

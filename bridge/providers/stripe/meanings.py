@@ -16,9 +16,11 @@ from bridge.providers.stripe.objects import (
     id_of,
     items_of,
     money_of,
+    named,
     payment_of,
     payment_of_invoice,
     time_of,
+    units_at,
     units_credited,
     units_net,
     units_of,
@@ -131,8 +133,8 @@ def _session(event: Event, session: Json, _: StripeSettings) -> list[Payment]:
     elif _is_sale(session):
         free = session.get("payment_status") == "no_payment_required"
         total = 0 if free else units_of(session, "amount_total")
-        extras = (dig(session, "total_details", each) for each in ("amount_tax", "amount_shipping"))
-        net = total - sum(each or 0 for each in extras)
+        extras = ("amount_tax", "amount_shipping")
+        net = total - sum(units_at(session, "total_details", each) for each in extras)
         facts |= {
             "amount": money_of(session, total),
             "net": money_of(session, max(net, 0), exact=False),
@@ -144,7 +146,7 @@ def _session(event: Event, session: Json, _: StripeSettings) -> list[Payment]:
 
 
 def _is_sale(session: Json) -> bool:
-    settled = session.get("payment_status") in {"paid", "no_payment_required"}
+    settled = text(session.get("payment_status")) in {"paid", "no_payment_required"}
     return session.get("mode") == "payment" and not session.get("invoice") and settled
 
 
@@ -224,14 +226,14 @@ def _credit_note(event: Event, note: Json, _: StripeSettings) -> list[Payment]:
 def _customer(event: Event, customer: Json, _: StripeSettings) -> list[Payment]:
     return [
         Payment(
-            id=customer["id"],
+            id=named(event, customer),
             provider=event.provider,
             kind=PaymentKind.LINK,
             occurred_at=event.occurred_at,
             references=frozenset(),
             test=event.test,
             account=event.account,
-            customer=customer["id"],
+            customer=named(event, customer),
             context=context_of(customer, customer.get("email")),
         )
     ]

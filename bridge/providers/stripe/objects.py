@@ -33,6 +33,7 @@ ZERO_DECIMAL = frozenset(
     ]
 )
 THREE_DECIMAL = frozenset(["BHD", "JOD", "KWD", "OMR", "TND"])
+MAX_QUOTED = 100
 
 
 def payment_of(
@@ -47,13 +48,14 @@ def payment_of(
     **facts: Any,
 ) -> Payment:
     """Build the payment that an object of an event tells of."""
-    named = {thing["id"], *(id_of(each) for each in references)}
+    id = named(event, thing)
+    ids = {id, *(id_of(each) for each in references)}
     return Payment(
-        id=thing["id"],
+        id=id,
         provider=event.provider,
         kind=kind,
         occurred_at=event.occurred_at,
-        references=frozenset(named - {""}),
+        references=frozenset(ids - {""}),
         test=event.test,
         account=event.account,
         customer=id_of(thing.get("customer")) or id_of(thing.get("customer_account")),
@@ -91,7 +93,7 @@ def items_of(invoice: Json) -> tuple[Item, ...]:
     return tuple(
         Item(
             name=text(line.get("description")),
-            amount=money_of(invoice, line.get("amount", 0), exact=False),
+            amount=money_of(invoice, units_at(line, "amount"), exact=False),
             quantity=line["quantity"] if isinstance(line.get("quantity"), int) else 1,
         )
         for line in objects(dig(invoice, "lines", "data"))
@@ -103,7 +105,7 @@ def units_paid(invoice: Json) -> int:
 
     Before basil `amount_paid` leaves out-of-band payments out, since then it includes them.
     """
-    paid = units_of(invoice, "amount_paid") - (invoice.get("amount_overpaid") or 0)
+    paid = units_of(invoice, "amount_paid") - units_at(invoice, "amount_overpaid")
     if paid <= 0 and invoice.get("paid_out_of_band"):
         return units_of(invoice, "amount_due")
     return max(paid, 0)
@@ -111,12 +113,13 @@ def units_paid(invoice: Json) -> int:
 
 def units_net(invoice: Json) -> int:
     """Return an invoice's total without tax and shipping, in either layout."""
-    without_tax = invoice.get("total_excluding_tax")
-    if not isinstance(without_tax, int):
-        taxes = invoice.get("total_taxes") or invoice.get("total_tax_amounts")
-        tax = invoice.get("tax") or sum(each.get("amount") or 0 for each in objects(taxes))
+    if invoice.get("total_excluding_tax") is not None:
+        without_tax = units_of(invoice, "total_excluding_tax")
+    else:
+        taxes = objects(invoice.get("total_taxes") or invoice.get("total_tax_amounts"))
+        tax = units_at(invoice, "tax") or sum(units_at(each, "amount") for each in taxes)
         without_tax = units_of(invoice, "total") - tax
-    return max(without_tax - (dig(invoice, "shipping_cost", "amount_subtotal") or 0), 0)
+    return max(without_tax - units_at(invoice, "shipping_cost", "amount_subtotal"), 0)
 
 
 def units_credited(note: Json, refunds: list[Json]) -> tuple[int, set[str]]:
@@ -126,17 +129,24 @@ def units_credited(note: Json, refunds: list[Json]) -> tuple[int, set[str]]:
     """
     if note.get("type") == "pre_payment":
         return 0, set()
-    given = note.get("post_payment_amount")
-    if isinstance(given, int):
-        return max(given - sum(each.get("amount_refunded") or 0 for each in refunds), 0), set()
+    if note.get("post_payment_amount") is not None:
+        refunded = sum(units_at(each, "amount_refunded") for each in refunds)
+        return max(units_of(note, "post_payment_amount") - refunded, 0), set()
     return units_of(note, "amount"), {id_of(note.get("refund"))} - {""}
 
 
-def units_of(thing: Json, field: str) -> int:
-    units = thing.get(field)
+def units_of(thing: Json, *path: str) -> int:
+    """Return an amount that must be there, in Stripe's smallest units."""
+    units = dig(thing, *path)
     if isinstance(units, bool) or not isinstance(units, int):
-        raise PayloadError(f"{thing.get('object')} {thing.get('id')} has no whole {field}")
+        where = f"{text(thing.get('object'))} {text(thing.get('id'))}"[:MAX_QUOTED]
+        raise PayloadError(f"{where} has no whole {'.'.join(path)}")
     return units
+
+
+def units_at(thing: Json, *path: str) -> int:
+    """Return an amount that Stripe may leave out: then it is none."""
+    return 0 if dig(thing, *path) is None else units_of(thing, *path)
 
 
 def money_of(thing: Json, units: int, *, exact: bool = True) -> Money:
@@ -148,6 +158,13 @@ def money_of(thing: Json, units: int, *, exact: bool = True) -> Money:
 def time_of(thing: object, field: str) -> datetime | None:
     seconds = dig(thing, field)
     return None if seconds is None else moment(seconds)
+
+
+def named(event: Event, thing: Json) -> str:
+    """Return the id of an object that must have one."""
+    if id := id_of(thing):
+        return id
+    raise PayloadError(f"{event.type} {event.id} has an object without an id")
 
 
 def id_of(value: object) -> str:

@@ -1,0 +1,178 @@
+"""What commands print: tables that fit the terminal, lines that wrap with their indent, JSON.
+
+Piped into something else, every row is one line and nothing is folded or left out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import click
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from bridge.codec import dumps
+from bridge.model import Status, Told
+
+console = Console(highlight=False)
+
+STATE_STYLES = {
+    "settled": "green",
+    "processed": "green",
+    "approved": "green",
+    "disapproved": "yellow",
+    "due": "cyan",
+    "sending": "cyan",
+    "parked": "yellow",
+    "waiting": "yellow",
+    "unknown": "bold red",
+    "dead": "red",
+    "failed": "red",
+    "skipped": "dim",
+    "ignored": "dim",
+    "planned": "magenta",
+}
+GAP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Describe a column, and how it gives way where the terminal is narrow.
+
+    The one that `yields` most is left out first, 0 never is; one of free text goes `below` its row.
+    """
+
+    title: str
+    right: bool = False
+    yields: int = 0
+    below: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Hold which columns stand in the line, and which one below it."""
+
+    line: tuple[int, ...]
+    below: int | None
+
+
+def print_json(value: object) -> None:
+    """Print one JSON value."""
+    click.echo(dumps(value))
+
+
+def print_table(
+    columns: Sequence[Column], rows: Sequence[Sequence[object]], empty: str = "", indent: int = 0
+) -> None:
+    """Print rows as a table, or say that there are none."""
+    if not rows:
+        print_line(empty, style="dim", indent=indent)
+        return
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    widths = _widths(columns, texts)
+    layout = lay_out(columns, widths, _width() - indent)
+    heads = [columns[at].title for at in range(len(columns))]
+    _print_row(columns, heads, widths, layout.line, indent, style="bold")
+    for row in texts:
+        _print_row(columns, row, widths, layout.line, indent)
+        if layout.below is not None and row[layout.below]:
+            print_line(row[layout.below], style="dim", indent=indent + 2 * GAP)
+
+
+def lay_out(columns: Sequence[Column], widths: Sequence[int], room: int) -> Layout:
+    """Choose the columns for which there is room; those without content have no width."""
+    line = [at for at, width in enumerate(widths) if width]
+    if _total(line, widths) <= room:
+        return Layout(tuple(line), None)
+    below = next((at for at in line if columns[at].below), None)
+    line = [at for at in line if at != below]
+    while _total(line, widths) > room:
+        first_to_go = max(line, key=lambda at: columns[at].yields)
+        if columns[first_to_go].yields == 0:
+            break
+        line.remove(first_to_go)
+    return Layout(tuple(line), below)
+
+
+def print_line(text: str, *, style: str = "", indent: int = 0) -> None:
+    """Print a line that wraps with its indent on a terminal, and does not wrap in a pipe."""
+    if _is_narrow():
+        console.print(Padding(Text(text, style, overflow="fold"), (0, 0, 0, indent), expand=False))
+    else:
+        console.print(Text(" " * indent + text, style), soft_wrap=True)
+
+
+def print_heading(text: str) -> None:
+    """Print what stands above a part of an answer."""
+    console.print()
+    print_line(text, style="bold underline")
+
+
+def told_words(told: Told) -> str:
+    """Say in a few words what a vendor has been told."""
+    if told.nothing:
+        return "nothing"
+    words = [str(told.amount)] if told.amount else [] if told.status else list(told.steps)
+    words += [str(told.status)] if told.status else []
+    return " ".join(words) + (f" (in doubt: {told.doubt})" if told.doubt else "")
+
+
+def told_briefly(told: Told) -> str:
+    """Say what a vendor then held: an amount, or that it took it back."""
+    if told.status is Status.DISAPPROVED:
+        return "taken back"
+    return str(told.amount) if told.amount else told_words(told)
+
+
+def shown_time(moment: object) -> str:
+    """Write a time for people, in UTC."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else ""
+
+
+def some(number: int, thing: str, things: str = "") -> str:
+    """Count things: "1 event", "2 events"."""
+    return f"{number} {thing if number == 1 else things or f'{thing}s'}"
+
+
+def _is_narrow() -> bool:
+    return console.is_terminal or bool(os.environ.get("COLUMNS"))
+
+
+def _width() -> int:
+    return console.width if _is_narrow() else 10_000
+
+
+def _widths(columns: Sequence[Column], texts: Sequence[Sequence[str]]) -> list[int]:
+    widest = [max(cell_len(row[at]) for row in texts) for at in range(len(columns))]
+    return [
+        max(width, len(column.title)) if width else 0
+        for column, width in zip(columns, widest, strict=True)
+    ]
+
+
+def _total(line: Sequence[int], widths: Sequence[int]) -> int:
+    return sum(widths[at] for at in line) + GAP * (len(line) - 1)
+
+
+def _print_row(
+    columns: Sequence[Column],
+    row: Sequence[str],
+    widths: Sequence[int],
+    line: Sequence[int],
+    indent: int,
+    style: str = "",
+) -> None:
+    text = Text(" " * indent, style)
+    for at, place in zip(line, count(1)):
+        fill = " " * (widths[at] - cell_len(row[at]))
+        cell = Text(row[at], style or STATE_STYLES.get(row[at], ""))
+        text += Text(fill) + cell if columns[at].right else cell
+        text += Text(fill if place < len(line) and not columns[at].right else "")
+        text += Text(" " * GAP if place < len(line) else "")
+    # Where not even this fits, the terminal may fold it: an id is never cut.
+    console.print(text, soft_wrap=True)

@@ -1,0 +1,399 @@
+"""The web: webhooks are verified, put on disk, and answered in the words of the interface."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from kit import body_of
+from werkzeug.test import TestResponse
+
+from bridge import config
+from bridge.model import Event
+from bridge.store.rows import EventState
+from bridge.store.sqlite import SqliteStore
+from bridge.web import create_app
+from bridge.web.state import MAX_BODY
+
+SECRET = "whsec_made_up_for_tests"
+OLD_SECRET = "whsec_the_one_before"
+ROUTE = "/webhooks/stripe"
+BODY = body_of("invoice.paid")
+EVENT_ID = json.loads(BODY)["id"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    opened = SqliteStore(str(tmp_path / "bridge.db"))
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def client(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", f"{SECRET}, {OLD_SECRET}")
+    return create_app(config.load(), store).test_client()
+
+
+def v1(body: bytes, secret: str = SECRET, at: int | None = None, scheme: str = "v1") -> str:
+    """Return one signature as Stripe makes it, worked out here and not by the code under test."""
+    moment = int(time.time()) if at is None else at
+    signed = hmac.new(secret.encode(), f"{moment}.".encode() + body, hashlib.sha256)
+    return f"t={moment},{scheme}={signed.hexdigest()}"
+
+
+def post(client: FlaskClient, body: str | bytes = BODY, header: str | None = None) -> TestResponse:
+    raw = body.encode() if isinstance(body, str) else body
+    headers = {"Stripe-Signature": v1(raw) if header is None else header}
+    return client.post(ROUTE, data=raw, headers=headers, content_type="application/json")
+
+
+def error_of(answer: TestResponse) -> dict[str, str]:
+    """Return the error, and check that it has the one form and holds no secret."""
+    text = answer.get_data(as_text=True)
+    assert SECRET not in text
+    assert OLD_SECRET not in text
+    assert answer.content_type == "application/json"
+    (name,) = answer.get_json()
+    assert name == "error"
+    described: dict[str, str] = answer.get_json()["error"]
+    assert set(described) == {"code", "message"}
+    assert described["message"]
+    return described
+
+
+def stored(store: SqliteStore) -> list[Event]:
+    return [row.event for row in store.events.newest()]
+
+
+# ── taken ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_signed_webhook_is_stored_as_it_came(client: FlaskClient, store: SqliteStore) -> None:
+    answer = post(client)
+
+    assert answer.status_code == 200
+    assert answer.get_json() == {"status": "stored", "id": EVENT_ID}
+    (row,) = store.events.newest()
+    assert (row.event.body, row.state) == (BODY, EventState.RECEIVED)
+
+
+def test_a_second_delivery_is_a_duplicate(client: FlaskClient, store: SqliteStore) -> None:
+    post(client)
+    answer = post(client)
+    assert (answer.status_code, answer.get_json()["status"]) == (200, "duplicate")
+    assert len(stored(store)) == 1
+
+
+def test_the_same_event_of_two_accounts_is_no_duplicate(
+    client: FlaskClient, store: SqliteStore
+) -> None:
+    for account in ("acct_1", "acct_2"):
+        body = json.dumps({**json.loads(BODY), "account": account})
+        assert post(client, body).get_json()["status"] == "stored"
+    assert len(stored(store)) == 2
+
+
+def test_an_unused_type_is_kept_and_ignored(client: FlaskClient, store: SqliteStore) -> None:
+    answer = post(client, body_of("product.updated"))
+    assert (answer.status_code, answer.get_json()["status"]) == (200, "ignored")
+    (row,) = store.events.newest()
+    assert row.state is EventState.IGNORED
+    assert "product.updated" in row.reason
+
+
+def test_a_thin_event_is_stored(client: FlaskClient) -> None:
+    answer = post(client, body_of("v1.charge.refunded"))
+    assert (answer.status_code, answer.get_json()["status"]) == (200, "stored")
+
+
+@pytest.mark.parametrize("age", [295, 0, -295])
+def test_a_signature_within_its_tolerance_is_taken(client: FlaskClient, age: int) -> None:
+    header = v1(BODY.encode(), at=int(time.time()) - age)
+    assert post(client, header=header).status_code == 200
+
+
+@pytest.mark.parametrize("secret", [SECRET, OLD_SECRET])
+def test_each_secret_is_taken_while_rotating(client: FlaskClient, secret: str) -> None:
+    assert post(client, header=v1(BODY.encode(), secret)).status_code == 200
+
+
+def test_one_good_signature_of_several_is_enough(client: FlaskClient) -> None:
+    moment = int(time.time())
+    good = v1(BODY.encode(), at=moment).partition(",")[2]
+    header = f"t={moment},v0={'0' * 64},v1={'0' * 64},{good},v2=x"
+    assert post(client, header=header).status_code == 200
+
+
+# ── refused ──────────────────────────────────────────────────────────────────────────────────────
+
+RAW = BODY.encode()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param("nonsense", id="nonsense"),
+        pytest.param("t=,v1=", id="empty parts"),
+        pytest.param("t=now,v1=00", id="no time"),
+        pytest.param(f"t={int(time.time())}", id="no signature"),
+        pytest.param("v1=" + "0" * 64, id="no t"),
+        pytest.param(",=,=,", id="commas"),
+        pytest.param(f"t={int(time.time())},v1=\xe9", id="not ascii"),
+        pytest.param(f"t={int(time.time())},v1=" + "0" * 64, id="wrong"),
+        pytest.param(v1(RAW, scheme="v0"), id="wrong scheme"),
+        pytest.param(v1(RAW, "whsec_a_third"), id="another secret"),
+        pytest.param(v1(RAW, f"{SECRET}, {OLD_SECRET}"), id="the whole setting"),
+        pytest.param(v1(RAW, ""), id="no secret"),
+        pytest.param(v1(RAW + b" "), id="another body"),
+        pytest.param(v1(RAW).replace("t=", "t=1"), id="another time"),
+    ],
+)
+def test_a_bad_signature_is_refused(client: FlaskClient, store: SqliteStore, header: str) -> None:
+    answer = post(client, header=header)
+    assert answer.status_code == 400
+    error = error_of(answer)
+    assert error["code"] == "bad_signature"
+    assert "STRIPE_WEBHOOK_SECRET" in error["message"]
+    assert stored(store) == []
+
+
+def test_a_missing_signature_is_refused(client: FlaskClient, store: SqliteStore) -> None:
+    answer = client.post(ROUTE, data=BODY)
+    assert answer.status_code == 400
+    assert error_of(answer)["code"] == "missing_signature"
+    assert "STRIPE_WEBHOOK_SECRET" in error_of(answer)["message"]
+    assert stored(store) == []
+
+
+@pytest.mark.parametrize(("age", "says"), [(301, "old"), (-305, "in the future")])
+def test_a_signature_outside_its_tolerance_is_refused(
+    client: FlaskClient, store: SqliteStore, age: int, says: str
+) -> None:
+    answer = post(client, header=v1(RAW, at=int(time.time()) - age))
+    assert answer.status_code == 400
+    assert error_of(answer)["code"] == "stale_signature"
+    assert says in error_of(answer)["message"]
+    assert "clock" in error_of(answer)["message"]
+    assert stored(store) == []
+
+
+def _with(**changed: Any) -> str:
+    return json.dumps({**json.loads(BODY), **changed})
+
+
+def _without(name: str) -> str:
+    return json.dumps({key: each for key, each in json.loads(BODY).items() if key != name})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\xff\xfe{}", id="not UTF-8"),
+        pytest.param(b"{", id="broken"),
+        pytest.param(b"[]", id="array"),
+        pytest.param(b"7", id="number"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b'"evt_1"', id="string"),
+        pytest.param(b"{}", id="empty object"),
+        pytest.param(b"[" * 10_000, id="deep arrays"),
+        pytest.param(b'{"a":' * 10_000 + b"1" + b"}" * 10_000, id="deep objects"),
+        pytest.param(b'{"id": NaN}', id="NaN"),
+        pytest.param(_without("id"), id="no id"),
+        pytest.param(_without("type"), id="no type"),
+        pytest.param(_without("created"), id="no created"),
+        pytest.param(_with(id=None), id="null id"),
+        pytest.param(_with(id=""), id="blank id"),
+        pytest.param(_with(id=7), id="number as id"),
+        pytest.param(_with(id=["evt_1"]), id="list as id"),
+        pytest.param(_with(type={}), id="object as type"),
+        pytest.param(_with(created=None), id="null created"),
+        pytest.param(_with(created=True), id="true created"),
+        pytest.param(_with(created=1.5), id="fraction created"),
+        pytest.param(_with(created="yesterday"), id="words created"),
+        pytest.param(_with(created="2026-11-20T12:00:00"), id="created without zone"),
+        pytest.param(_with(created=-1), id="created before 1970"),
+        pytest.param(_with(created=1_794_823_440_000), id="created in milliseconds"),
+        pytest.param(_with(created=10**30), id="created beyond time"),
+        pytest.param('{"id": "evt_1", "created": %s}' % ("9" * 5_000), id="huge int"),
+        pytest.param(_with(x=0)[:-2] + "1e" + "9" * 30 + "}", id="huge exponent"),
+    ],
+)
+def test_what_is_signed_but_unreadable_is_refused(
+    client: FlaskClient, store: SqliteStore, body: str | bytes
+) -> None:
+    answer = post(client, body)
+    assert answer.status_code == 400
+    assert error_of(answer)["code"] == "unreadable"
+    assert len(error_of(answer)["message"]) < 200
+    assert stored(store) == []
+
+
+def test_text_that_no_database_takes_is_mended(client: FlaskClient, store: SqliteStore) -> None:
+    assert post(client, _with(id="evt_\ud800\0")).status_code == 200
+    assert [each.id for each in stored(store)] == ["evt_??"]
+
+
+def test_a_body_of_5_mib_is_read(client: FlaskClient, store: SqliteStore) -> None:
+    padding = MAX_BODY - len(_with(padding=""))
+    body = _with(padding="x" * padding)
+    assert len(body) == MAX_BODY == 5 * 1024 * 1024
+
+    assert post(client, body).status_code == 200
+    assert len(stored(store)) == 1
+
+
+@pytest.mark.parametrize("size", [MAX_BODY + 1, 6 * 1024 * 1024])
+def test_a_larger_body_is_refused(client: FlaskClient, store: SqliteStore, size: int) -> None:
+    answer = post(client, b" " * size)
+    assert answer.status_code == 413
+    assert error_of(answer) == {
+        "code": "too_large",
+        "message": "the body is larger than 5 MiB",
+    }
+    assert stored(store) == []
+
+
+# ── routes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("path", ["/webhooks/nobody", "/webhooks/STRIPE", "/webhooks/paddle_x"])
+def test_an_unknown_provider_is_not_found(client: FlaskClient, path: str) -> None:
+    answer = client.post(path, data=BODY)
+    assert answer.status_code == 404
+    assert error_of(answer)["code"] == "not_found"
+    assert "/webhooks/stripe" in error_of(answer)["message"]
+
+
+@pytest.mark.parametrize("path", ["/", "/webhooks", "/webhooks/", "/nothing", "/webhooks/a/b"])
+def test_an_unknown_address_is_not_found(client: FlaskClient, path: str) -> None:
+    answer = client.post(path, data=BODY)
+    assert answer.status_code == 404
+    assert error_of(answer)["code"] == "not_found"
+
+
+def test_a_provider_that_is_not_configured_names_its_setting(store: SqliteStore) -> None:
+    client = create_app(config.load(), store).test_client()
+    answer = client.post(ROUTE, data=BODY, headers={"Stripe-Signature": v1(RAW)})
+    assert answer.status_code == 404
+    assert error_of(answer)["code"] == "not_configured"
+    assert "STRIPE_WEBHOOK_SECRET" in error_of(answer)["message"]
+
+
+@pytest.mark.parametrize("method", ["get", "put", "delete", "patch"])
+def test_only_post_is_allowed(client: FlaskClient, method: str) -> None:
+    answer = client.open(ROUTE, method=method.upper())
+    assert answer.status_code == 405
+    assert error_of(answer)["code"] == "method_not_allowed"
+    assert "POST" in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize("path", [f"{ROUTE}/", f"/{ROUTE}", "//webhooks//stripe", f"{ROUTE}/?a=b"])
+@pytest.mark.parametrize("method", ["POST", "GET", "HEAD"])
+def test_nothing_is_redirected(client: FlaskClient, path: str, method: str) -> None:
+    headers = {"Stripe-Signature": v1(RAW)}
+    base = "http://bridge.example"
+    answer = client.open(path, base_url=base, method=method, data=RAW, headers=headers)
+    assert not 300 <= answer.status_code <= 399
+
+
+def test_a_trailing_slash_makes_no_difference(client: FlaskClient) -> None:
+    headers = {"Stripe-Signature": v1(RAW)}
+    assert client.post(f"{ROUTE}/", data=RAW, headers=headers).status_code == 200
+
+
+def test_a_mistake_of_ours_is_answered_as_an_error(
+    client: FlaskClient, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(store, "events")
+    answer = post(client)
+    assert answer.status_code == 500
+    assert error_of(answer)["code"] == "internal_error"
+
+
+# ── the store fails ──────────────────────────────────────────────────────────────────────────────
+
+
+def assert_unavailable(answer: TestResponse) -> None:
+    assert answer.status_code == 503
+    assert error_of(answer)["code"] == "store_unavailable"
+
+
+def test_a_locked_database_is_answered_503_until_it_is_free(
+    client: FlaskClient, store: SqliteStore
+) -> None:
+    store.query("PRAGMA busy_timeout = 10")  # milliseconds, so that the test is quick
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+
+    assert_unavailable(post(client))
+
+    other.execute("ROLLBACK")
+    other.close()
+    assert post(client).get_json()["status"] == "stored"
+
+
+def test_a_database_that_cannot_be_opened_is_answered_503_until_it_can(
+    client: FlaskClient, store: SqliteStore, tmp_path: Path
+) -> None:
+    store.close()
+    path, aside = Path(store.path), tmp_path / "aside.db"
+    path.rename(aside)
+    path.mkdir()
+
+    assert_unavailable(post(client))
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/healthz").status_code == 200
+
+    path.rmdir()
+    aside.rename(path)
+    assert post(client).get_json()["status"] == "stored"
+
+
+def test_a_database_that_is_not_migrated_is_answered_503_until_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", SECRET)
+    store = SqliteStore(str(tmp_path / "new.db"))
+    client = create_app(config.load(), store).test_client()
+
+    assert_unavailable(post(client))
+    ready = client.get("/readyz")
+    assert ready.status_code == 503
+    assert "bridge migrate" in ready.get_data(as_text=True)
+
+    store.migrate()
+    assert post(client).status_code == 200
+    assert client.get("/readyz").status_code == 200
+    store.close()
+
+
+def test_settings_and_store_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: SqliteStore
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{store.path}")
+    monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", SECRET)
+    app = create_app()
+    assert post(app.test_client()).status_code == 200
+    assert len(stored(store)) == 1
+    app.extensions["bridge"].store.close()
+
+
+# ── health ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_healthy_bridge_says_so(client: FlaskClient, path: str) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.get_json()) == (200, {"status": "ok"})
+    assert client.head(path).status_code == 200
