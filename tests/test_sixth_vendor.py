@@ -81,12 +81,12 @@ def tree(tmp_path: Path) -> Path:
     (folder / "answers" / "accepted.json").write_text(json.dumps(ANSWER))
     (folder / "settings.json").write_text(json.dumps({"api_key": "made-up"}))
     readme = (tmp_path / "README.md").read_text("utf-8")
-    row = "| Acme (`acme`) | yes | no | no | yes | yes | yes | no |\n"
-    setting = "| `ACME_API_KEY` | API key |  |\n| `ACME_BASE_URL` | address |  |\n"
+    row = (
+        "| Acme (`acme`) | yes | no | no | yes | yes | yes | no | `acme_click_id` | "
+        "`ACME_API_KEY`: API key (required)<br>`ACME_BASE_URL`: address |\n"
+    )
     at = readme.index("| Taapit")
-    readme = readme[:at] + row + readme[at:]
-    at = readme.index("| `TAAPIT_")
-    (tmp_path / "README.md").write_text(readme[:at] + setting + readme[at:])
+    (tmp_path / "README.md").write_text(readme[:at] + row + readme[at:])
     return tmp_path
 
 

@@ -47,13 +47,16 @@ limit_option = click.option(
 )
 
 
+def state_option(
+    states: type[StrEnum], name: str = "state"
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the option that lists only what is in one state."""
+    kinds = click.Choice([str(each) for each in states])
+    return click.option(f"--{name}", type=kinds, help=f"Only this {name}.")
+
+
 @click.command()
-@click.option(
-    "--state",
-    type=click.Choice([str(each) for each in EventState]),
-    default=None,
-    help="Only this state.",
-)
+@state_option(EventState)
 @limit_option
 @as_json
 def events(state: str | None, limit: int, json_: bool) -> None:
@@ -74,12 +77,7 @@ def events(state: str | None, limit: int, json_: bool) -> None:
 
 
 @click.command()
-@click.option(
-    "--status",
-    type=click.Choice([str(each) for each in Status]),
-    default=None,
-    help="Only this status.",
-)
+@state_option(Status, "status")
 @limit_option
 @as_json
 def conversions(status: str | None, limit: int, json_: bool) -> None:
@@ -108,12 +106,7 @@ def conversions(status: str | None, limit: int, json_: bool) -> None:
 
 
 @click.command()
-@click.option(
-    "--state",
-    type=click.Choice([str(each) for each in DeliveryState]),
-    default=None,
-    help="Only this state.",
-)
+@state_option(DeliveryState)
 @limit_option
 @as_json
 def deliveries(state: str | None, limit: int, json_: bool) -> None:

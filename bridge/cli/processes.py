@@ -17,9 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from wsgiref.types import WSGIApplication
 
 from granian import Granian
@@ -38,7 +37,25 @@ RESTART_SECONDS = 1.0
 log = logs.get()
 
 
-def run_web(host: str, port: int) -> None:
+class Ending:
+    """Note that SIGTERM or SIGINT came before anybody could act on it, from its making on."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.then(self._note)
+
+    def then(self, act: Callable[[], None]) -> None:
+        """Have `act` called when a signal comes, and at once if one has come."""
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, lambda _, __: act())
+        if self.asked:
+            act()
+
+    def _note(self) -> None:
+        self.asked = True
+
+
+def run_web(host: str, port: int, ending: Ending) -> None:
     """Serve the web until SIGTERM or SIGINT; requests in flight are answered first."""
     server = Granian(
         f"{__name__}:application",
@@ -52,32 +69,23 @@ def run_web(host: str, port: int) -> None:
         workers_kill_timeout=STOP_SECONDS,
         log_enabled=False,
     )
+    # Only from here on does the server listen to signals itself.
+    server.on_startup(lambda: server.signal_handler_interrupt() if ending.asked else None)
     try:
         server.serve()
     except SystemExit as failure:
         if failure.code:
-            raise BridgeError("the web ended twice within seconds (see above why)") from None
+            raise BridgeError("the web process ended twice within seconds") from None
 
 
 def application() -> WSGIApplication:
     """Build the web application in the process that serves it."""
     os.setpgid(0, 0)
     parent = multiprocessing.parent_process()
-    if parent is not None and parent.pid is not None:
-        die_with_parent(parent.pid, signal.SIGKILL)
+    die_with_parent(parent.pid if parent else None, signal.SIGKILL)
     config = settings.load()
     logs.configure(logs.Redactor(config.secrets()))
     return create_app(config)
-
-
-def end_quietly_on_signals() -> None:
-    """Let SIGTERM and SIGINT end this process in order, with exit code 0, from now on."""
-
-    def end(_: int, __: FrameType | None) -> None:
-        raise SystemExit(0)
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
 
 
 def require_free(host: str, port: int) -> None:
@@ -106,16 +114,21 @@ def worker_beside() -> Iterator[None]:
     """Keep a worker process running for as long as the block runs, and end it cleanly."""
     stopping = threading.Event()
     keeper = threading.Thread(target=_keep_working, args=(stopping,), name="keeper")
-    keeper.start()
     try:
+        keeper.start()
         yield
     finally:
         stopping.set()
         keeper.join()
 
 
-def die_with_parent(parent: int, with_signal: signal.Signals) -> None:
-    """Have this process signalled when its parent ends, however it ends, or has ended already."""
+def die_with_parent(parent: int | None, with_signal: signal.Signals) -> None:
+    """Have this process signalled when its parent ends, however it ends, or has ended already.
+
+    A process that nobody named a parent for lives on its own.
+    """
+    if parent is None:
+        return
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(with_signal))
         if os.getppid() != parent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from types import FrameType
+from contextlib import suppress
 
 import click
 
@@ -44,10 +44,12 @@ parent_option = click.option("--with-parent", "parent", type=int, hidden=True)
 @parent_option
 def serve(host: str, port: int, parent: int | None) -> None:
     """Run web and worker together: all that one machine needs."""
-    _prepare(host, port, parent)
+    ending = processes.Ending()
+    processes.die_with_parent(parent, signal.SIGTERM)
+    _prepare(host, port)
     click.echo(f"bridge listens on {processes.url_of(host, port)}, and delivers", err=True)
     with processes.worker_beside():
-        processes.run_web(host, port)
+        processes.run_web(host, port, ending)
 
 
 @click.command()
@@ -55,26 +57,21 @@ def serve(host: str, port: int, parent: int | None) -> None:
 @port_option
 def web(host: str, port: int) -> None:
     """Run the web only: it takes webhooks and clicks."""
+    ending = processes.Ending()
     _prepare(host, port)
     click.echo(f"bridge listens on {processes.url_of(host, port)}", err=True)
-    processes.run_web(host, port)
+    processes.run_web(host, port, ending)
 
 
 @click.command()
 @parent_option
 def work(parent: int | None) -> None:
     """Run the worker only: it processes events and delivers."""
-    processes.end_quietly_on_signals()
-    if parent is not None:
-        processes.die_with_parent(parent, signal.SIGTERM)
+    ending = processes.Ending()
+    processes.die_with_parent(parent, signal.SIGTERM)
     with opened(quiet=False) as session:
         worker = Worker(session.store, session.config)
-
-        def stop(_: int, __: FrameType | None) -> None:
-            worker.stop()
-
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
+        ending.then(worker.stop)
         worker.run()
 
 
@@ -98,20 +95,18 @@ def migrate() -> None:
 )
 def sandbox(host: str, port: int) -> None:
     """Run stand-ins for the vendors, to try before you connect."""
-    processes.end_quietly_on_signals()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes.require_free(host, port)
     with stand_ins.serve_sandbox(host, port) as running:
         click.echo(f"sandbox vendors on {running.url} (what they were told: {running.url}/ledger)")
         for name in stand_ins.discover():
             click.echo(f"  {name.upper()}_BASE_URL={running.url}/{name}")
-        signal.pause()
+        with suppress(KeyboardInterrupt):
+            signal.pause()
 
 
-def _prepare(host: str, port: int, parent: int | None = None) -> None:
+def _prepare(host: str, port: int) -> None:
     """Find out now, in words, what would fail later: settings, database, port."""
-    processes.end_quietly_on_signals()
-    if parent is not None:
-        processes.die_with_parent(parent, signal.SIGTERM)
     config = settings.load()
     logs.configure(logs.Redactor(config.secrets()))
     store = open_store(config.database_url)
