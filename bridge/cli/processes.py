@@ -69,8 +69,14 @@ def run_web(host: str, port: int, ending: Ending) -> None:
         workers_kill_timeout=STOP_SECONDS,
         log_enabled=False,
     )
-    # Only from here on does the server listen to signals itself.
-    server.on_startup(lambda: server.signal_handler_interrupt() if ending.asked else None)
+    supervisor = os.getpid()
+
+    def stop() -> None:
+        if os.getpid() != supervisor:
+            os._exit(0)  # a child just forked, which does not listen to signals itself yet
+        server.signal_handler_interrupt()  # type: ignore[no-untyped-call]
+
+    server.on_startup(lambda: ending.then(stop))
     try:
         server.serve()
     except SystemExit as failure:
