@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from intakes import NAMES, Desk, body_of, changed, desk, desk_of, thing_of
-from stores import NOW, opened, together
+from stores import NOW, together
 
 from bridge.errors import StoreError
 from bridge.intake import receive

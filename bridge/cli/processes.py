@@ -30,7 +30,11 @@ from bridge.errors import BridgeError, ConfigError
 from bridge.web import create_app
 
 PR_SET_PDEATHSIG = 1
-STOP_SECONDS = 30
+# Requests in flight take milliseconds. A signal in the very instant in which the web starts may be
+# missed by it, and then this is how long ending takes.
+WEB_STOP_SECONDS = 10
+# A call to a vendor that is in flight may take as long as its time-outs.
+WORKER_STOP_SECONDS = 30
 THREADS = 16
 RESTART_SECONDS = 1.0
 
@@ -66,7 +70,7 @@ def run_web(host: str, port: int, ending: Ending) -> None:
         workers=1,
         blocking_threads=THREADS,
         respawn_failed_workers=True,
-        workers_kill_timeout=STOP_SECONDS,
+        workers_kill_timeout=WEB_STOP_SECONDS,
         log_enabled=False,
     )
     supervisor = os.getpid()
@@ -173,7 +177,7 @@ def _keep_working(stopping: threading.Event) -> None:
 def _end(worker: subprocess.Popen[bytes]) -> None:
     worker.terminate()
     try:
-        worker.wait(STOP_SECONDS)
+        worker.wait(WORKER_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         worker.kill()
         worker.wait()

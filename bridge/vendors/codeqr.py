@@ -83,6 +83,8 @@ class Codeqr(Vendor[CodeqrSettings]):
         if reason or click is None:
             return Skip(reason)
         lead = conversion.kind is ConversionKind.LEAD
+        if not lead and not units(conversion.value):
+            return Skip(f"{conversion.value} is less than the smallest amount CodeQR can count")
         return _call(self, LEAD if lead else SALE, conversion, click)
 
     def accept(self, call: Call, response: Response) -> Verdict:

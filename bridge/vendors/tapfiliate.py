@@ -182,6 +182,8 @@ class Tapfiliate(Vendor[TapfiliateSettings]):
         return replace(call.tells, amount=held, reference=str(mine[0].get("id") or ""))
 
     def _keep_true(self, conversion: Conversion, told: Told) -> Plan:
+        if conversion.status is Status.PARKED:
+            return Skip(without_call(conversion, None, self.title))
         body: dict[str, object] = {}
         gone = conversion.status is Status.DISAPPROVED or conversion.value.minor == 0
         if gone:

@@ -18,6 +18,7 @@ from bridge.model import (
     Click,
     Conversion,
     ConversionKind,
+    Dead,
     Done,
     Plan,
     Response,
@@ -26,6 +27,7 @@ from bridge.model import (
     Told,
     Verdict,
 )
+from bridge.money import Money
 from bridge.vendors.base import (
     Capabilities,
     Vendor,
@@ -53,7 +55,9 @@ class TrackdeskSettings(VendorSettings):
     conversion_type: str = Field("sale", description="conversion type code of sales")
     lead_type: str = Field("lead", description="conversion type code of leads")
     api_key: SecretStr | None = Field(
-        None, description="API key; without it status changes are skipped with that reason"
+        None,
+        min_length=1,
+        description="API key; without it status changes are skipped with that reason",
     )
     partial_refund: Literal["skip", "full"] = Field(
         "skip", description="a partial refund: `skip` it, or treat it as a `full` one"
@@ -82,8 +86,10 @@ class Trackdesk(Vendor[TrackdeskSettings]):
 
     def next_call(self, conversion: Conversion, told: Told) -> Plan:
         """Make the conversion once, then keep its status true."""
+        if conversion.status is Status.PARKED:
+            return Skip(without_call(conversion, None, self.title))
         if told.amount is not None:
-            return self._keep_status(conversion, told)
+            return self._keep_status(conversion, told, told.amount)
         if LEAD in told.steps:
             return Done()
         click = conversion.clicks.get(self.name)
@@ -102,13 +108,19 @@ class Trackdesk(Vendor[TrackdeskSettings]):
             return call.tells
         return super().judge(call, response)
 
+    def accept(self, call: Call, response: Response) -> Verdict:
+        """Believe a 2xx whatever it holds, but a web page: that is not this tenant's interface."""
+        if response.body.lstrip().startswith("<"):
+            return Dead(f"{self.words(response)} (a web page: check TRACKDESK_TENANT_ID)")
+        return call.tells
+
     def read_click(self, value: object) -> Click:
         """Read a cid: bare, as the cookie's JSON, or as an object with cid or external_cid."""
         if isinstance(value, str) and unquote(value).lstrip().startswith("{"):
             value = _cookie(unquote(value))
         kinds = kinds_of_id(value, ("cid", "external_cid", "tenantId"), "cid")
         tenant = kinds.pop("tenantId", self.settings.tenant_id)
-        if tenant != self.settings.tenant_id:
+        if tenant.lower() != self.settings.tenant_id.lower():
             raise ValueError(
                 f"belongs to the Trackdesk tenant {tenant}, not to TRACKDESK_TENANT_ID"
             )
@@ -151,21 +163,29 @@ class Trackdesk(Vendor[TrackdeskSettings]):
         )
         return Call(step=step, url=self.base_url + CONVERSION_PATH, json=body, tells=tells)
 
-    def _keep_status(self, conversion: Conversion, told: Told) -> Plan:
-        partial = conversion.status is Status.APPROVED and conversion.value != told.amount
-        gone = conversion.status is Status.DISAPPROVED
-        gone |= partial and self.settings.partial_refund == "full"
-        if gone is (told.status is Status.DISAPPROVED):
-            if partial and not gone:
-                return Skip(
-                    f"Trackdesk cannot change an amount: {told.amount} stays credited instead of "
-                    f"{conversion.value} (TRACKDESK_PARTIAL_REFUND=full would take all of it back)"
-                )
+    def _keep_status(self, conversion: Conversion, told: Told, amount: Money) -> Plan:
+        gone = self._is_gone(conversion, amount)
+        if gone is not (told.status is Status.DISAPPROVED):
+            if self.settings.api_key is None:
+                wanted = "taken back" if gone else "given again"
+                return Skip(f"{amount} is to be {wanted}, but that needs TRACKDESK_API_KEY")
+            return self._change_status(conversion, told, gone=gone)
+        if gone or conversion.value == amount:
             return Done()
-        if self.settings.api_key is None:
-            wanted = "taken back" if gone else "given again"
-            return Skip(f"{told.amount} is to be {wanted}, but that needs TRACKDESK_API_KEY")
-        return self._change_status(conversion, told, gone=gone)
+        reason = (
+            f"Trackdesk cannot change an amount: {amount} stays credited "
+            f"instead of {conversion.value}"
+        )
+        less = conversion.value.minor < amount.minor
+        hint = " (TRACKDESK_PARTIAL_REFUND=full would take all of it back)" if less else ""
+        return Skip(reason + hint)
+
+    def _is_gone(self, conversion: Conversion, amount: Money) -> bool:
+        """Tell whether all of it is to be taken back: with `full`, also what lost a part."""
+        value = conversion.value.minor
+        if conversion.status is Status.DISAPPROVED or value <= 0:
+            return True
+        return self.settings.partial_refund == "full" and value < amount.minor
 
     def _change_status(self, conversion: Conversion, told: Told, *, gone: bool) -> Call:
         why = REJECTED if conversion.cause is Cause.DISPUTE else REFUNDED
