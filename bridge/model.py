@@ -224,8 +224,11 @@ class Told:
 
     @property
     def nothing(self) -> bool:
-        """Tell whether the vendor holds nothing of the conversion, as far as we know."""
-        return not self.steps and not self.doubt
+        """Tell whether the vendor holds nothing of the conversion, as far as we know.
+
+        What it was only asked, or told of the customer alone, gives the conversion no status.
+        """
+        return self.status is None and not self.doubt
 
     def also(self, step: str, *, status: Status, amount: Money | None = None) -> Told:
         """Return what has been told once one more step is accepted."""

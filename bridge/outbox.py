@@ -27,6 +27,7 @@ from bridge.model import (
     Response,
     Retry,
     Skip,
+    Status,
     Told,
     Unknown,
     Verdict,
@@ -52,12 +53,16 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Hold what came of a call: what was judged, and what was answered."""
+    """Hold what came of a call: what was judged, and what was answered.
+
+    It is `ambiguous` where the call may have been counted although no success was answered.
+    """
 
     verdict: Verdict
-    status: int | None
-    answer: str
-    took_ms: int
+    status: int | None = None
+    answer: str = ""
+    took_ms: int = 0
+    ambiguous: bool = False
 
 
 class Outbox:
@@ -90,8 +95,7 @@ class Outbox:
     def deliver(self, row: DeliveryRow) -> None:
         """Bring one leased delivery as far as it can be brought now."""
         if row.in_flight is not None:
-            outcome = _interrupted(row.in_flight)
-            if not (carried_on := self._conclude(row, row.in_flight, outcome)):
+            if not (carried_on := self._clear_up(row, row.in_flight)):
                 return
             row = carried_on
         for _ in range(MOST_CALLS):
@@ -109,6 +113,27 @@ class Outbox:
                 return
             row = carried_on
         self._release(row, DeliveryState.DEAD, f"planned more than {MOST_CALLS} calls in a row")
+
+    def _clear_up(self, row: DeliveryRow, call: Call) -> DeliveryRow | None:
+        """Find out about a call that may have been counted, before anything else is told.
+
+        One that may be repeated is repeated just as it was: only then do we know what is told, even
+        if the conversion has changed meanwhile. Not so where it has since become unwanted and the
+        vendor could not take it back.
+        """
+        if not call.repeatable:
+            return self._conclude(row, call, _interrupted())
+        conversion = self._store.orders.conversion(row.conversion)
+        vendor = self._vendors[row.vendor]
+        gone = conversion is None or conversion.status is Status.DISAPPROVED
+        if gone and not call.asks and not vendor.capabilities.disapprove:
+            reason = f"it may have been counted, and all of it went back since: {row.reason}"
+            self._release(row, DeliveryState.UNKNOWN, reason, keep_call=True)
+            return None
+        if self._dry_run:
+            self._only_plan(row, call)
+            return None
+        return self._send(row, call)
 
     # ── one call ──
 
@@ -130,13 +155,9 @@ class Outbox:
             self._record(row, call, outcome)
             match verdict:
                 case Told():
-                    held = self._store.deliveries.tell(row, verdict, self._clock())
-                    fresh = replace(
-                        row, told=verdict, in_flight=None, failures=0, failing_since=None
-                    )
-                    return fresh if held else None
+                    return self._accepted(row, call, verdict)
                 case Retry():
-                    self._try_again(row, verdict)
+                    self._try_again(row, verdict, keep_call=outcome.ambiguous)
                 case Dead():
                     self._release(row, DeliveryState.DEAD, verdict.reason, failed=True)
                 case Unknown():
@@ -145,7 +166,23 @@ class Outbox:
                     assert_never(verdict)
         return None
 
-    def _try_again(self, row: DeliveryRow, verdict: Retry, told: Told | None = None) -> None:
+    def _accepted(self, row: DeliveryRow, call: Call, told: Told) -> DeliveryRow | None:
+        now = self._clock()
+        if not self._store.deliveries.tell(row, told, now, asked=call.asks):
+            log.warning("lease lost", delivery=row.id)
+            return None
+        if call.asks:
+            return replace(row, told=told, in_flight=None)
+        return replace(row, told=told, in_flight=None, failures=0, failing_since=None)
+
+    def _try_again(
+        self,
+        row: DeliveryRow,
+        verdict: Retry,
+        told: Told | None = None,
+        *,
+        keep_call: bool = False,
+    ) -> None:
         now = self._clock()
         failing_since = row.failing_since or now
         next_at = retry.next_attempt_at(
@@ -156,15 +193,22 @@ class Outbox:
             self._release(row, DeliveryState.DEAD, reason, failed=True)
         else:
             self._release(
-                row, DeliveryState.DUE, verdict.reason, failed=True, next_at=next_at, told=told
+                row,
+                DeliveryState.DUE,
+                verdict.reason,
+                failed=True,
+                next_at=next_at,
+                told=told,
+                keep_call=keep_call,
             )
 
     def _doubt(self, row: DeliveryRow, call: Call, verdict: Unknown) -> None:
         """Deal with a call that may have been counted: repeat it, look it up, or ask a person."""
         if call.repeatable:
-            self._try_again(row, Retry(verdict.reason))
+            self._try_again(row, Retry(verdict.reason), keep_call=True)
         elif self._vendors[row.vendor].capabilities.askable:
-            self._try_again(row, Retry(verdict.reason), replace(row.told, doubt=call.step))
+            doubted = replace(row.told, doubt=call.step, known_as=call.tells.known_as)
+            self._try_again(row, Retry(verdict.reason), doubted)
         else:
             self._release(row, DeliveryState.UNKNOWN, verdict.reason, failed=True, keep_call=True)
 
@@ -179,7 +223,7 @@ class Outbox:
 
     def _only_plan(self, row: DeliveryRow, call: Call) -> None:
         reason = "BRIDGE_DRY_RUN: planned, not sent"
-        outcome = Outcome(Retry(reason), None, "", 0)
+        outcome = Outcome(Retry(reason))
         with self._store.atomic():
             self._record(row, call, outcome, "planned")
             self._release(row, DeliveryState.PLANNED, f"{reason}: {call.step}")
@@ -262,14 +306,13 @@ def explain(
 
 def _judge(vendor: AnyVendor, call: Call, answer: Response | NoAnswer, took_ms: int) -> Outcome:
     if isinstance(answer, Response):
-        return Outcome(vendor.judge(call, answer), answer.status, answer.body, took_ms)
-    verdict = (
-        Unknown(answer.reason) if answer.sent and not call.repeatable else Retry(answer.reason)
-    )
-    return Outcome(verdict, None, "", took_ms)
+        verdict = vendor.judge(call, answer)
+        ambiguous = answer.status in retry.AMBIGUOUS
+        return Outcome(verdict, answer.status, answer.body, took_ms, ambiguous)
+    verdict = Unknown(answer.reason) if answer.sent else Retry(answer.reason)
+    return Outcome(verdict, took_ms=took_ms, ambiguous=answer.sent)
 
 
-def _interrupted(call: Call) -> Outcome:
+def _interrupted() -> Outcome:
     """Judge a call that was about to be sent when its worker stopped."""
-    reason = "the worker stopped while it was sending"
-    return Outcome(Retry(reason) if call.repeatable else Unknown(reason), None, "", 0)
+    return Outcome(Unknown("the worker stopped while it was sending"), ambiguous=True)

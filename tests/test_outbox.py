@@ -14,6 +14,7 @@ from kit import Bench, bench, body_of, thing_of
 from bridge import retry
 from bridge.http import Sender
 from bridge.model import Call, NoAnswer, Told
+from bridge.money import Money
 from bridge.outbox import LEASE
 from bridge.planning import plan
 from bridge.store.rows import DeliveryState
@@ -21,6 +22,7 @@ from bridge.worker import Worker
 
 CUSTOMER = thing_of("invoice.paid")["customer"]
 SALE = ("invoice_payment.paid", "invoice.paid")
+EVERYTHING = body_of("refund.created").replace('"amount": 2000', '"amount": 5831')
 REFUND = ("refund.created", "refund.updated", "charge.refunded")
 
 Make = Callable[..., Bench]
@@ -81,11 +83,10 @@ def test_a_partial_refund_reaches_those_that_can_express_it(make: Make) -> None:
 def test_a_full_refund_and_a_won_dispute(make: Make) -> None:
     made = make("tapfiliate", "trackdesk")
     made.click(CUSTOMER)
-    everything = body_of("refund.created").replace('"amount": 2000', '"amount": 5831')
     made.play(*SALE)
-    made.play(bodies=[everything])
+    made.play(bodies=[EVERYTHING])
     assert statuses(made) == {"disapproved"}
-    failed = everything.replace('"pending"', '"failed"').replace("refund.created", "refund.failed")
+    failed = EVERYTHING.replace('"pending"', '"failed"').replace("refund.created", "refund.failed")
     again = json.loads(failed) | {"id": "evt_refund_failed_afterwards"}
     again["created"] += 60
     made.play(bodies=[json.dumps(again)])
@@ -244,6 +245,68 @@ def test_repeatable_vendors_are_told_again(
     made.worker.drain()
     assert len(made.sales(vendor)) == 1
     assert state(made, vendor) == (DeliveryState.SETTLED, "")
+
+
+@pytest.mark.parametrize("vendor", ["trackdesk", "tapfiliate"])
+def test_a_refund_before_the_outcome_is_known_takes_the_sale_back(make: Make, vendor: str) -> None:
+    made = make(vendor)
+    made.click(CUSTOMER)
+    made.fault(vendor, {"commit_then_reset": True})
+    made.play(*SALE)
+    made.play(bodies=[EVERYTHING])
+    made.clock.advance(hours=1)
+    made.worker.drain()
+    (sale,) = made.sales(vendor)
+    assert (sale["amount"], sale["status"]) == ("49.00", "disapproved")
+    assert state(made, vendor) == (DeliveryState.SETTLED, "")
+
+
+@pytest.mark.parametrize("vendor", ["codeqr", "tracify"])
+def test_a_person_decides_where_a_refund_came_before_the_outcome_is_known(
+    make: Make, vendor: str
+) -> None:
+    made = make(vendor)
+    made.click(CUSTOMER)
+    made.fault(vendor, {"commit_then_reset": True})
+    made.play(*SALE)
+    made.play(bodies=[EVERYTHING])
+    made.clock.advance(hours=1)
+    made.worker.drain()
+    where, why = state(made, vendor)
+    assert where is DeliveryState.UNKNOWN
+    assert "may have been counted" in why
+
+
+def test_a_sale_repeated_after_a_doubt_is_repeated_as_it_was(make: Make) -> None:
+    made = make("codeqr")
+    made.click(CUSTOMER)
+    made.fault("codeqr", {"commit_then_reset": True})
+    made.play(*SALE)
+    made.play(*REFUND)
+    made.clock.advance(hours=1)
+    made.worker.drain()
+    assert made.delivery("codeqr").told.amount == Money(4900, "EUR")
+    assert "49.00 EUR stays credited instead of 32.19 EUR" in made.delivery("codeqr").reason
+
+
+def test_looking_up_in_vain_ends_after_three_days_too(make: Make) -> None:
+    made = make("tapfiliate")
+    made.click(CUSTOMER)
+    made.receive(*SALE)
+    for _ in range(300):
+        made.fault("tapfiliate", {"reset": True})
+        made.worker.drain()
+        row = made.delivery("tapfiliate")
+        if row.next_attempt_at is None:
+            break
+        made.clock.now = row.next_attempt_at
+        if row.told.doubt:
+            made.vendors.faults.clear()
+            (row,) = made.worker._outbox.lease("tapfiliate", 1)
+            made.fault("tapfiliate", {"delay": 0.001}, {"reset": True})
+            made.worker._outbox.deliver(row)
+    assert row.state is DeliveryState.DEAD
+    assert row.reason.startswith("given up after 3 days")
 
 
 def test_a_vendor_that_is_not_there_was_not_told(make: Make) -> None:

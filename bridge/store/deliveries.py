@@ -110,13 +110,17 @@ class Deliveries:
             },
         )
 
-    def tell(self, row: DeliveryRow, told: Told, now: datetime) -> bool:
-        """Record what the vendor has accepted, while keeping the lease."""
+    def tell(self, row: DeliveryRow, told: Told, now: datetime, *, asked: bool = False) -> bool:
+        """Record what the vendor has accepted, while keeping the lease.
+
+        Where it was only `asked`, the attempts to tell it something go on being counted.
+        """
         return self._held(
             row,
-            """told = :told, in_flight = '', failures = 0, failing_since = NULL,
-               attempts = attempts + 1, updated_at = :now""",
-            {"told": dump(told), "now": iso(now)},
+            """told = :told, in_flight = '', attempts = attempts + 1, updated_at = :now,
+               failures = CASE WHEN :asked = 1 THEN failures ELSE 0 END,
+               failing_since = CASE WHEN :asked = 1 THEN failing_since END""",
+            {"told": dump(told), "now": iso(now), "asked": int(asked)},
         )
 
     def release(
