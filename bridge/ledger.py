@@ -127,24 +127,23 @@ def _latest(payments: Iterable[Payment]) -> list[Payment]:
     reports: dict[tuple[PaymentKind, str], list[Payment]] = defaultdict(list)
     for payment in payments:
         reports[payment.kind, payment.id].append(payment)
-    return [
-        replace(
-            max(reports[key], key=_lateness),
-            references=frozenset().union(*(each.references for each in reports[key])),
-        )
-        for key in sorted(reports)
-    ]
+    return [_latest_of(reports[key]) for key in sorted(reports)]
 
 
-def _lateness(payment: Payment) -> tuple[bool, bool, datetime, bool, int, str]:
-    """Order the reports of one movement; the last parts only make ties come out the same way."""
+def _latest_of(reports: Sequence[Payment]) -> Payment:
+    late = max(map(_lateness, reports))
+    tied = [each for each in reports if _lateness(each) == late]
+    last = max(tied, key=_written) if len(tied) > 1 else tied[0]
+    return replace(last, references=frozenset().union(*(each.references for each in reports)))
+
+
+def _lateness(payment: Payment) -> tuple[bool, bool, datetime, bool, int]:
     return (
         payment.state is not PaymentState.OPEN,
         payment.final,
         payment.occurred_at,
         payment.state is PaymentState.REVERSED,
         _units(payment),
-        _written(payment),
     )
 
 

@@ -1,4 +1,4 @@
-"""Every provider's fixtures: body in, event and payments out. A new provider adds data, not tests."""
+"""Every fixture of every provider: body in, event and payments out. New ones add data only."""
 
 from __future__ import annotations
 

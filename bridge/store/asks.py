@@ -16,12 +16,13 @@ class Asks:
         self._db = database
 
     def add(self, provider: str, account: str, subject: str, now: datetime) -> None:
-        """Ask about a subject, unless that was done already."""
+        """Ask about a subject, unless it is being asked; one given up is asked once more."""
         self._db.execute(
             """INSERT INTO asks (provider, account, subject, state, asked, first_at, next_at,
                    reason)
                VALUES (:provider, :account, :subject, 'due', 0, :now, :now, '')
-               ON CONFLICT (provider, account, subject) DO NOTHING""",
+               ON CONFLICT (provider, account, subject) DO UPDATE
+                   SET state = 'due', next_at = :now WHERE asks.state = 'given_up'""",
             {"provider": provider, "account": account, "subject": subject, "now": iso(now)},
         )
 
