@@ -24,7 +24,7 @@ class Acme(Vendor[AcmeSettings]):
 
     name = "acme"
     title = "Acme"
-    capabilities = Capabilities(disapprove=True, reapprove=True, repeatable=True)
+    capabilities = Capabilities(update=True, disapprove=True, reapprove=True, repeatable=True)
     settings_type = AcmeSettings
     default_url = "https://api.acme.example"
     click_names = ("acme_click_id",)

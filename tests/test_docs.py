@@ -89,9 +89,12 @@ def test_vendor_row_says_what_the_code_can(name: str) -> None:
     assert row is not None, f"{vendor.title} is missing from the README's vendors"
     said = {
         field.name: said == "yes"
-        for field, said in zip(dataclasses.fields(Capabilities), row, strict=False)
+        for field, said in zip(dataclasses.fields(Capabilities), row[1:], strict=False)
     }
+    assert row[0] == vendor.kind
     assert said == dataclasses.asdict(vendor.capabilities)
+    can = vendor.capabilities
+    assert can.update == (can.partial or can.disapprove or can.reapprove)
 
 
 @pytest.mark.parametrize("name", providers.discover())

@@ -62,7 +62,9 @@ def test_what_was_told_passes_to_the_invoice_that_claims_it(bench: Desk) -> None
 def test_the_name_that_a_vendor_knows_stays(bench: Desk) -> None:
     bench.take(BARE)
     row = bench.lease(INTENT)
-    bench.store.deliveries.tell(row, Told(steps=("sale",), status=Status.APPROVED, known_as="older"), NOW)
+    bench.store.deliveries.tell(
+        row, Told(steps=("sale",), status=Status.APPROVED, known_as="older"), NOW
+    )
     bench.take(CLAIM, PAID)
     assert bench.delivery(INVOICE).told.known_as == "older"
 

@@ -82,7 +82,8 @@ def tree(tmp_path: Path) -> Path:
     (folder / "settings.json").write_text(json.dumps({"api_key": "made-up"}))
     readme = (tmp_path / "README.md").read_text("utf-8")
     row = (
-        "| Acme (`acme`) | yes | no | no | yes | yes | yes | no | `acme_click_id` | "
+        "| Acme (`acme`) | affiliate | yes | no | yes | no | yes | yes | yes | no | "
+        "`acme_click_id` | "
         "`ACME_API_KEY`: API key (required)<br>`ACME_BASE_URL`: address |\n"
     )
     at = readme.index("| Taapit")

@@ -45,7 +45,7 @@ NAMES = sorted(vendors.discover())
 STEPS = {
     "sale": "sale",
     "lead": "lead",
-    "update": "amount",
+    "partial": "amount",
     "disapprove": "disapprove",
     "reapprove": "reapprove",
 }
@@ -213,7 +213,7 @@ def test_fixtures_show_what_the_vendor_cannot(name: str) -> None:
     approved = [each for each, had in told if each.status is Status.APPROVED and each.value != had]
     gone = [each for each, _ in told if each.status is Status.DISAPPROVED]
     assert can.lead or leads
-    assert can.update or approved
+    assert can.partial or approved
     assert can.disapprove or gone
 
 
@@ -253,7 +253,7 @@ def test_does_what_its_capabilities_say(name: str) -> None:
     assert (told.amount, told.status) == (value, Status.APPROVED)
     assert bool(drive(vendor, lead, Told())[1]) or not can.lead
     reduced, _ = drive(vendor, part, told)
-    assert reduced.amount == (part.value if can.update else value)
+    assert reduced.amount == (part.value if can.partial else value)
     back, _ = drive(vendor, gone, told)
     assert (back.status is Status.DISAPPROVED) is can.disapprove
     again, _ = drive(vendor, sale, back)

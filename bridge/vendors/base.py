@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import Field, field_validator
 
@@ -35,6 +35,8 @@ from bridge.plugin import PluginSettings, safe_url
 
 MAX_ID_LENGTH = 255
 MAX_WORDS = 500
+
+Kind: TypeAlias = Literal["affiliate", "analytics"]
 NO_CLICK = "no click stored for this customer"
 NO_CUSTOMER = "no id of this customer is known"
 
@@ -43,14 +45,15 @@ NO_CUSTOMER = "no id of this customer is known"
 class Capabilities:
     """Say what a vendor can express: shown in the README and the dashboard, and tested.
 
-    `update` is changing the amount of a told sale (partial refunds), `disapprove` taking a sale
-    back, `reapprove` giving it again, `repeatable` that a repeated sale call is not counted twice,
-    `askable` that it can be asked what it holds.
+    `update` is changing what it was told at all, `partial` changing the amount of a sale (partial
+    refunds), `disapprove` taking a sale back, `reapprove` giving it again, `repeatable` that a
+    repeated sale call is not counted twice, `askable` that it can be asked what it holds.
     """
 
     sale: bool = True
     lead: bool = False
     update: bool = False
+    partial: bool = False
     disapprove: bool = False
     reapprove: bool = False
     repeatable: bool = False
@@ -78,6 +81,8 @@ class Vendor(ABC, Generic[S]):
     """The file's name and the prefix of its settings: "taapit"."""
     title: ClassVar[str]
     """The vendor's own spelling of its name: "Taapit"."""
+    kind: ClassVar[Kind] = "affiliate"
+    """What crediting means there: "affiliate" (commissions are paid) or "analytics" (measured)."""
     capabilities: ClassVar[Capabilities]
     settings_type: ClassVar[type[VendorSettings]]
     default_url: ClassVar[str]

@@ -65,7 +65,7 @@ class Tapfiliate(Vendor[TapfiliateSettings]):
     name = "tapfiliate"
     title = "Tapfiliate"
     capabilities = Capabilities(
-        lead=True, update=True, disapprove=True, reapprove=True, askable=True
+        lead=True, update=True, partial=True, disapprove=True, reapprove=True, askable=True
     )
     settings_type = TapfiliateSettings
     default_url = "https://api.tapfiliate.com"

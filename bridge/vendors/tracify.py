@@ -70,6 +70,7 @@ class Tracify(Vendor[TracifySettings]):
 
     name = "tracify"
     title = "Tracify"
+    kind = "analytics"
     capabilities = Capabilities(repeatable=True)
     settings_type = TracifySettings
     default_url = "https://api.tracify.ai"

@@ -69,7 +69,9 @@ class Trackdesk(Vendor[TrackdeskSettings]):
 
     name = "trackdesk"
     title = "Trackdesk"
-    capabilities = Capabilities(lead=True, disapprove=True, reapprove=True, repeatable=True)
+    capabilities = Capabilities(
+        lead=True, update=True, disapprove=True, reapprove=True, repeatable=True
+    )
     settings_type = TrackdeskSettings
     default_url = ""
     click_names = ("trackdesk_click_id", "trakdesk_cid", "trackdesk_cid")
