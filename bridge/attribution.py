@@ -21,7 +21,10 @@ EMAIL = "email"
 # The names under which vendors' own integrations carry the merchant's customer id.
 KNOWN_EXTERNAL_ID_NAMES = ("taapitCustomerExternalId", "codeqrCustomerId")
 # What programs write where a guest has no id. Taken for one, it would make all guests one customer.
-NOBODY = frozenset({"", "0", "null", "none", "nil", "nan", "undefined", "false"})
+NOBODY = frozenset(
+    {"", "0", "-1", "null", "none", "nil", "nan", "n/a", "undefined", "false"}
+    | {"guest", "anonymous", "unknown"}
+)
 CLOCK_SKEW = timedelta(minutes=5)
 
 
@@ -71,19 +74,23 @@ def resolve(
     aliases: Iterable[str],
     vendors: Mapping[str, AnyVendor],
     rules: Rules,
+    began_at: datetime | None = None,
 ) -> Conversion:
     """Credit a conversion to the clicks it came from, one for each vendor.
 
     A click that the payment itself carries wins. Then come the stored ones: by the strongest key
     they share with the conversion, within the look-back window, the last or the first of them.
     For a vendor that merges clicks, each completes what the better ones leave open. `aliases` are
-    all keys of this customer.
+    all keys of this customer. A renewal is credited as the order with which its subscription
+    `began_at`, however long ago, and only by its own time where that had no click.
     """
+    moments = dict.fromkeys((began_at or conversion.occurred_at, conversion.occurred_at))
     clicks = dict(conversion.clicks)
     for name, vendor in vendors.items():
         of_vendor = [each for each in stored if each.vendor == name]
         found = [clicks[name]] if name in clicks else []
-        found += _best_first(of_vendor, conversion, vendor, rules)
+        ranked = (_best_first(of_vendor, conversion, vendor, rules, at) for at in moments)
+        found += next(filter(None, ranked), [])
         chosen = found if vendor.merges_clicks else found[:1]
         if merged := {kind: id for each in reversed(chosen) for kind, id in each.items()}:
             clicks[name] = merged
@@ -119,16 +126,20 @@ def _read(vendor: AnyVendor, value: object) -> Click | None:
 
 
 def _best_first(
-    stored: Sequence[StoredClick], conversion: Conversion, vendor: AnyVendor, rules: Rules
+    stored: Sequence[StoredClick],
+    conversion: Conversion,
+    vendor: AnyVendor,
+    rules: Rules,
+    sold_at: datetime,
 ) -> list[Click]:
-    eligible = [each for each in stored if _in_window(each, conversion.occurred_at, rules)]
+    eligible = [each for each in stored if _in_window(each, sold_at, rules)]
     strength = {key: at for at, key in enumerate(_strongest_first(conversion.keys))}
     weakest = len(strength)
 
     def preference(each: StoredClick) -> tuple[int, bool, float, str]:
         key = min((strength.get(key, weakest) for key in each.keys), default=weakest)
-        before = each.captured_at <= conversion.occurred_at + CLOCK_SKEW
-        age = (conversion.occurred_at - each.captured_at).total_seconds()
+        before = each.captured_at <= sold_at + CLOCK_SKEW
+        age = (sold_at - each.captured_at).total_seconds()
         nearest = -age if before and rules.first else abs(age)
         return key, not before, nearest, repr(each.value)
 

@@ -6,11 +6,12 @@ have reached the vendor: that is what decides whether it may be sent again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ssl
+from collections.abc import Callable, Mapping
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 from bridge import __version__
 from bridge.codec import dumps
@@ -33,11 +34,19 @@ class Sender:
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 
-    def send(self, call: Call, credentials: Mapping[str, str]) -> Response | NoAnswer:
+    def send(
+        self,
+        call: Call,
+        credentials: Mapping[str, str],
+        redact: Callable[[str], str] = str,
+    ) -> Response | NoAnswer:
         """Send one call and return the answer, or why there is none.
 
-        Redirects are never followed, so that credentials go nowhere else.
+        Redirects are never followed, so that credentials go nowhere else; what the answer repeats
+        of them is passed through `redact` before anybody cuts or keeps it.
         """
+        if not all(value.isascii() and value.isprintable() for value in credentials.values()):
+            return NoAnswer("it cannot be sent: a credential holds what no key has", sent=False)
         try:
             with self._session.request(
                 call.method,
@@ -49,7 +58,7 @@ class Sender:
                 allow_redirects=False,
                 stream=True,
             ) as answer:
-                return _read(answer)
+                return _read(answer, redact)
         except requests.RequestException as error:
             return _explained(error)
         except HTTPError as error:
@@ -70,11 +79,14 @@ class Sender:
         return headers | dict(credentials)
 
 
-def _read(answer: requests.Response) -> Response:
+def _read(answer: requests.Response, redact: Callable[[str], str]) -> Response:
     body = answer.raw.read(LONGEST_ANSWER, decode_content=True)
-    text = body.decode(answer.encoding or "utf-8", errors="replace")
+    try:
+        text = body.decode(answer.encoding or "utf-8", errors="replace")
+    except LookupError:  # the answer names an encoding that nobody knows
+        text = body.decode("utf-8", errors="replace")
     headers = {name.lower(): value for name, value in answer.headers.items()}
-    return Response(status=answer.status_code, headers=headers, body=text)
+    return Response(status=answer.status_code, headers=headers, body=redact(text))
 
 
 def _explained(error: requests.RequestException) -> NoAnswer:
@@ -83,7 +95,9 @@ def _explained(error: requests.RequestException) -> NoAnswer:
     if isinstance(error, requests.Timeout):
         return NoAnswer("no answer in time", sent=True)
     cause = _root(error)
-    if isinstance(cause, (NewConnectionError, SSLError)):
+    # Any other TLS error may come while the answer is read, when the call has long arrived.
+    untrusted = isinstance(_root(cause), ssl.SSLCertVerificationError)
+    if isinstance(cause, NewConnectionError) or untrusted:
         return NoAnswer(f"no connection: {_plain(cause)}", sent=False)
     if isinstance(error, ValueError):  # an address or a header that cannot be sent at all
         return NoAnswer(f"it cannot be sent: {_plain(error)}", sent=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bridge import attribution, ledger, logs
 from bridge.config import Config
@@ -19,6 +19,9 @@ from bridge.model import Cause, Conversion, Event, Payment, Status
 from bridge.provider_api import key_setting
 from bridge.store import Store
 from bridge.store.rows import DeliveryRow, DeliveryState, EventRow, EventState
+
+# The least time in which an invoice may still claim a bare payment intent, however late both come.
+CLAIM_TIME = timedelta(seconds=10)
 
 log = logs.get()
 
@@ -53,7 +56,9 @@ class Intake:
         before = {each.id: each for each in self._store.orders.conversions_of(order)}
         payments = self._store.orders.payments(order)
         folded = ledger.fold(payments, self._config.settings.amount_basis)
-        after = {each.id: self._resolve(each) for each in folded}
+        began = {each.id: self._store.orders.began_at(each) for each in folded}
+        after = {each.id: self._resolve(each, began[each.id]) for each in folded}
+        earlier = [each for each in after.values() if self._begins_earlier(each)]
         for each in after.values():
             self._put(each, now)
         for each in before.values():
@@ -61,6 +66,8 @@ class Intake:
                 self._merge_away(each, list(after.values()), now)
         self._mark_renewals([*before.values(), *after.values()], now)
         self._ask_about(order, after.values(), now)
+        for each in earlier:
+            self._refresh_renewals(each, now)
 
     def add_clicks(
         self,
@@ -151,10 +158,26 @@ class Intake:
 
     # ── one order ──
 
-    def _resolve(self, conversion: Conversion) -> Conversion:
+    def _resolve(self, conversion: Conversion, began_at: datetime) -> Conversion:
         aliases = self._store.customers.aliases(conversion.keys)
         stored = self._store.customers.clicks(aliases)
-        return attribution.resolve(conversion, stored, aliases, self._config.vendors, self.rules)
+        return attribution.resolve(
+            conversion, stored, aliases, self._config.vendors, self.rules, began_at
+        )
+
+    def _begins_earlier(self, conversion: Conversion) -> bool:
+        """Tell whether an order shows that its subscription began before what we knew."""
+        first = self._store.orders.first_paid(conversion.provider, conversion.subscription, 1)
+        return bool(
+            conversion.subscription and first and conversion.occurred_at < first[0].occurred_at
+        )
+
+    def _refresh_renewals(self, conversion: Conversion, now: datetime) -> None:
+        """Credit the other orders of a subscription anew: it began earlier than we knew."""
+        names = conversion.provider, conversion.subscription
+        for each in self._store.orders.subscription(*names):
+            if each.id != conversion.id:
+                self.refresh(self._store.orders.order_of(each.id), now)
 
     def _put(self, conversion: Conversion, now: datetime) -> None:
         stored = self._store.orders.conversion(conversion.id)
@@ -164,7 +187,7 @@ class Intake:
             self._make_due(conversion, now)
 
     def _make_due(self, conversion: Conversion, now: datetime) -> None:
-        when = max(now, conversion.due_at or now)
+        when = max(now + CLAIM_TIME, conversion.due_at) if conversion.due_at else now
         self._store.deliveries.make_due(conversion.id, self._config.vendors, when)
 
     def _merge_away(self, gone: Conversion, others: list[Conversion], now: datetime) -> None:
@@ -212,8 +235,10 @@ class Intake:
     def _mark_renewals(self, conversions: list[Conversion], now: datetime) -> None:
         names = {(each.provider, each.subscription) for each in conversions if each.subscription}
         for provider, subscription in sorted(names):
-            stored = self._store.orders.subscription(provider, subscription)
-            for each in ledger.mark_renewals(stored):
+            touched = [self._store.orders.conversion(each.id) for each in conversions]
+            known = [each for each in touched if each and each.subscription == subscription]
+            known += self._store.orders.first_paid(provider, subscription, 2)
+            for each in ledger.mark_renewals(list({each.id: each for each in known}.values())):
                 if self._store.orders.put(each, now):
                     self._make_due(each, now)
 

@@ -294,7 +294,7 @@ def _share_out(
 
 def _cancel(what: Payment, sales: Mapping[str, Payment], taken: Mapping[str, _Taken]) -> None:
     for each in what.references & sales.keys():
-        if _counts(what) and what.occurred_at >= sales[each].occurred_at:
+        if _counts(what) and what.occurred_at > sales[each].occurred_at:
             taken[each][Cause.CANCELLATION] += _units(sales[each])
 
 

@@ -42,6 +42,7 @@ LEASE = timedelta(seconds=60)
 # More calls than any vendor needs in a row: a plan that never ends is a mistake of ours.
 MOST_CALLS = 10
 LONGEST_RECORDED = 2000
+DRY_RUN = "BRIDGE_DRY_RUN: planned, not sent"
 
 log = logs.get()
 
@@ -131,7 +132,7 @@ class Outbox:
             self._release(row, DeliveryState.UNKNOWN, reason, keep_call=True)
             return None
         if self._dry_run:
-            self._only_plan(row, call)
+            self._release(row, DeliveryState.PLANNED, DRY_RUN, keep_call=True)
             return None
         return self._send(row, call)
 
@@ -144,7 +145,7 @@ class Outbox:
             log.warning("lease lost", delivery=row.id)
             return None
         started = time.monotonic()
-        answer = self._sender.send(call, vendor.authorize())
+        answer = self._sender.send(call, vendor.authorize(), self._redact)
         took_ms = round((time.monotonic() - started) * 1000)
         return self._conclude(row, call, _judge(vendor, call, answer, took_ms))
 
@@ -153,13 +154,17 @@ class Outbox:
         verdict = outcome.verdict
         with self._store.atomic():
             self._record(row, call, outcome)
+            # What may have been counted stays in doubt until it is accepted, or a person says.
+            doubtful = call.repeatable and (outcome.ambiguous or row.in_flight is not None)
             match verdict:
                 case Told():
                     return self._accepted(row, call, verdict)
                 case Retry():
-                    self._try_again(row, verdict, keep_call=outcome.ambiguous)
+                    self._try_again(row, verdict, keep_call=doubtful)
                 case Dead():
-                    self._release(row, DeliveryState.DEAD, verdict.reason, failed=True)
+                    self._release(
+                        row, DeliveryState.DEAD, verdict.reason, failed=True, keep_call=doubtful
+                    )
                 case Unknown():
                     self._doubt(row, call, verdict)
                 case _:
@@ -190,7 +195,7 @@ class Outbox:
         )
         if next_at is None:
             reason = f"given up after {retry.GIVE_UP_AFTER.days} days: {verdict.reason}"
-            self._release(row, DeliveryState.DEAD, reason, failed=True)
+            self._release(row, DeliveryState.DEAD, reason, failed=True, keep_call=keep_call)
         else:
             self._release(
                 row,
@@ -222,11 +227,9 @@ class Outbox:
                 assert_never(step)
 
     def _only_plan(self, row: DeliveryRow, call: Call) -> None:
-        reason = "BRIDGE_DRY_RUN: planned, not sent"
-        outcome = Outcome(Retry(reason))
         with self._store.atomic():
-            self._record(row, call, outcome, "planned")
-            self._release(row, DeliveryState.PLANNED, f"{reason}: {call.step}")
+            self._record(row, call, Outcome(Retry(DRY_RUN)), "planned")
+            self._release(row, DeliveryState.PLANNED, f"{DRY_RUN}: {call.step}")
 
     # ── records ──
 

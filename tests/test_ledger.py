@@ -143,7 +143,7 @@ def folded(*payments: Payment, basis: str = NET) -> Conversion:
         ),
         pytest.param([credit(1, 300), refund("re_1", 1, 200)], 500, id="credit note and refund"),
         pytest.param([cancellation(1)], 1000, id="cancelled"),
-        pytest.param([cancellation(0)], 1000, id="cancelled in the same second"),
+        pytest.param([cancellation(0)], 0, id="cancelled and paid in the same second"),
         pytest.param([replace(cancellation(1), state=OPEN)], 0, id="to be cancelled"),
         pytest.param([cancellation(1), refund("re_1", 2, 300)], 1000, id="cancelled and refunded"),
         pytest.param([cancellation(1, "in_9")], 0, id="another order was cancelled"),

@@ -199,7 +199,8 @@ def test_taapit_is_never_told_twice_blindly(make: Make, fault: dict[str, object]
     assert row.state is DeliveryState.UNKNOWN
     assert row.in_flight is not None
     assert len(made.sales("taapit")) == 1
-    made.store.deliveries.revive(row.id, made.clock(), row.in_flight.tells)
+    assert not made.store.deliveries.revive(row.id, made.clock())
+    assert made.store.deliveries.resolve(row, made.clock(), row.in_flight.tells)
     made.worker.drain()
     assert len(made.sales("taapit")) == 1
     assert state(made, "taapit")[0] is DeliveryState.SKIPPED
@@ -287,6 +288,48 @@ def test_a_sale_repeated_after_a_doubt_is_repeated_as_it_was(make: Make) -> None
     made.worker.drain()
     assert made.delivery("codeqr").told.amount == Money(4900, "EUR")
     assert "49.00 EUR stays credited instead of 32.19 EUR" in made.delivery("codeqr").reason
+
+
+@pytest.mark.parametrize("then", [503, 429, 401, 422])
+def test_a_doubt_outlives_a_plain_failure(make: Make, then: int) -> None:
+    made = make("trackdesk")
+    made.click(CUSTOMER)
+    made.fault("trackdesk", {"commit_then_reset": True}, {"status": then})
+    made.play(*SALE)
+    made.clock.advance(hours=1)
+    made.worker.drain()
+    assert made.delivery("trackdesk").in_flight is not None
+    made.play(bodies=[EVERYTHING])
+    made.clock.advance(days=1)
+    made.worker.drain()
+    assert [sale["status"] for sale in made.sales("trackdesk")] == ["disapproved"]
+    assert state(made, "trackdesk") == (DeliveryState.SETTLED, "")
+
+
+def test_an_encoding_that_nobody_knows_is_read_all_the_same(make: Make) -> None:
+    made = make("codeqr")
+    made.click(CUSTOMER)
+    strange = {"Content-Type": "application/json; charset=utf8mb4"}
+    made.fault("codeqr", {"status": 200, "body": '{"invoiceId": "in_1"}', "headers": strange})
+    made.play(*SALE)
+    assert state(made, "codeqr") == (DeliveryState.SETTLED, "")
+
+
+def test_a_secret_across_a_cut_is_not_kept(make: Make) -> None:
+    made = make("codeqr")
+    made.click(CUSTOMER)
+    made.fault("codeqr", {"status": 422, "body": "x" * 490 + "codeqr-test-key"})
+    made.play(*SALE)
+    assert "codeqr-te" not in repr((made.delivery("codeqr"), made.attempts("codeqr")))
+
+
+def test_a_credential_that_cannot_be_sent_is_said(make: Make) -> None:
+    made = make("codeqr", CODEQR_API_KEY="codeqr\u200bkey")
+    made.click(CUSTOMER)
+    made.play(*SALE)
+    where, why = state(made, "codeqr")
+    assert where is DeliveryState.DUE
+    assert "credential" in why
 
 
 def test_looking_up_in_vain_ends_after_three_days_too(make: Make) -> None:

@@ -109,14 +109,15 @@ def test_what_is_unknown_stays_so_until_a_person_decides(store: Store) -> None:
     change(store)
     assert (row_of(store).state, row_of(store).in_flight) == (DeliveryState.UNKNOWN, a_call())
     assert store.deliveries.lease(VENDOR, LATER, LATER, "other", 9) == []
-    assert store.deliveries.revive(DELIVERY, LATER, a_told())
+    assert not store.deliveries.revive(DELIVERY, LATER)
+    assert store.deliveries.resolve(row_of(store), LATER, a_told())
     row = lease_one(store, LATER)
     assert (row.told, row.in_flight, row.failures) == (a_told(), None, 0)
     store.deliveries.release(row, DeliveryState.SETTLED, LATER)
     assert row_of(store).state is DeliveryState.SETTLED
 
 
-@pytest.mark.parametrize("state", [*ENDS, DeliveryState.UNKNOWN])
+@pytest.mark.parametrize("state", ENDS)
 def test_a_revived_delivery_starts_afresh(store: Store, state: DeliveryState) -> None:
     row = lease_one(store)
     store.deliveries.tell(row, a_told(), NOW)

@@ -172,7 +172,7 @@ def _standing(conversion: Conversion) -> str:
 
 
 def _print_scene(number: int, scene: Scene, answers: list[str], changed: Mapping[str, str]) -> None:
-    print_line("")
+    print_line()
     print_line(f"{number}. {scene.title}", style="bold")
     for name, answer in zip(scene.events, answers, strict=True):
         print_line(f"{name}: {answer}", style="dim", indent=4)
@@ -185,7 +185,7 @@ def _print_scene(number: int, scene: Scene, answers: list[str], changed: Mapping
 def _print_result(config: Config, store: Store) -> None:
     print_heading("Who was credited, what each vendor was told, and what was skipped")
     for conversion in reversed(store.orders.newest()):
-        print_line("")
+        print_line()
         print_line(f"{conversion.order}, customer {conversion.customer}", style="bold")
         print_line(
             f"{conversion.paid} paid, {conversion.taken_back} taken back: {_standing(conversion)}",
@@ -230,7 +230,7 @@ def _check(store: Store, held: Mapping[str, Mapping[str, list[object]]]) -> None
     sales = {name: len(each["sales"]) for name, each in held.items()}
     if problems or sales != dict(credited):
         raise BridgeError("the demo did not end well: a vendor holds something else than it should")
-    print_line("")
+    print_line()
     counts = ", ".join(f"{name} {count}" for name, count in sales.items())
     print_line(f"Sales at the vendors: {counts}. None twice, none missing.", style="green")
 
@@ -253,4 +253,4 @@ def _stay(folder: Path, url: str, vendors_url: str, order: str) -> None:
     try:
         signal.pause()
     except KeyboardInterrupt:
-        print_line("")
+        print_line()

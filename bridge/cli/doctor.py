@@ -16,7 +16,7 @@ from bridge.model import Status
 from bridge.store import Store, open_store
 from bridge.store.rows import EventState
 
-SETTINGS = (Column("setting"), Column("value"), Column("meaning", yields=1))
+SETTINGS = (Column("setting"), Column("value", most=40), Column("meaning", yields=1))
 
 
 @click.command()
@@ -75,7 +75,7 @@ def _advice_on_work(config: Config, store: Store) -> Iterator[str]:
         yield f"{some(failed, 'event')} could not be processed: `bridge events --state failed`"
     for row in store.events.newest(EventState.WAITING, 1):
         waiting = some(events[EventState.WAITING], "event waits", "events wait")
-        yield f"{waiting}: {row.reason}"
+        yield f"{waiting}, the newest of them because {row.reason}"
     yield from _advice_on_parked(config, store)
     for vendor, states in store.deliveries.count().items():
         if unknown := states.get("unknown"):
@@ -124,12 +124,12 @@ def _print_report(
     advice: list[str],
 ) -> None:
     print_table(SETTINGS, [row for row in rows if row[1]])
-    print_line("")
+    print_line()
     print_line(f"providers: {', '.join(config.providers) or 'none'}")
     print_line(f"vendors: {', '.join(config.vendors) or 'none'}")
     for name, count in counts.items():
         print_line(f"{name}: {_words(count)}")
-    print_line("")
+    print_line()
     for each in wrong:
         print_line(f"✗ {each}", style="red")
     for each in advice:

@@ -52,9 +52,13 @@ def change(
     if now is not None:
         newest = max(filter(None, map(_happened, documents)), default=now)
         documents = [_moved(each, now - newest) for each in documents]
-    for path, value in values:
-        for document in documents:
-            _set(document, path, value)
+    for file, document in zip(files, documents, strict=True):
+        for path, value in values:
+            try:
+                _set(document, path, value)
+            except LookupError as error:
+                lacking = f"{file.name} has no {error.args[0]!r} there"
+                raise click.UsageError(f"--set {path}: {lacking}") from None
     return [
         replace(file, body=dumps_pretty(document))
         for file, document in zip(files, documents, strict=True)
@@ -155,7 +159,7 @@ def _mapped(
 
 
 def _set(document: Any, path: str, value: str) -> None:
-    """Set one value; what is no JSON is text."""
+    """Set one value (what is no JSON is text); raise LookupError with the part that is missing."""
     try:
         new = loads(value)
     except ValueError:
@@ -163,21 +167,21 @@ def _set(document: Any, path: str, value: str) -> None:
     *parents, last = path.split(".")
     place = document
     for part in parents:
-        place = _child(place, part, path)
+        place = _child(place, part)
     if isinstance(place, dict):
         place[last] = new
     elif _is_index(place, last):
         place[int(last)] = new
     else:
-        raise click.UsageError(f"--set {path}: there is no {last!r} to set")
+        raise LookupError(last)
 
 
-def _child(place: Any, part: str, path: str) -> Any:
+def _child(place: Any, part: str) -> Any:
     if isinstance(place, dict) and part in place:
         return place[part]
     if _is_index(place, part):
         return place[int(part)]
-    raise click.UsageError(f"--set {path}: there is no {part!r} on the way")
+    raise LookupError(part)
 
 
 def _is_index(place: Any, part: str) -> bool:

@@ -8,21 +8,21 @@ from enum import StrEnum
 import click
 
 from bridge import codec
-from bridge.cli.output import Column, print_json, print_table, shown_time, told_words
+from bridge.cli.output import Column, print_json, print_table, shortened, shown_time, told_words
 from bridge.cli.session import Plain, as_json, opened
 from bridge.model import Conversion, Status, Told
 from bridge.store.rows import DeliveryRow, DeliveryState, EventRow, EventState
 
 EVENTS = (
     Column("event"),
-    Column("type", yields=1),
+    Column("type", yields=1, most=32),
     Column("state"),
     Column("occurred", yields=2),
     Column("reason", below=True),
 )
 CONVERSIONS = (
-    Column("conversion"),
-    Column("customer", yields=2),
+    Column("conversion", most=34),
+    Column("customer", yields=2, most=22),
     Column("paid", right=True, yields=1),
     Column("taken back", right=True, yields=3),
     Column("to credit", right=True),
@@ -30,7 +30,7 @@ CONVERSIONS = (
     Column("occurred", yields=4),
 )
 DELIVERIES = (
-    Column("delivery"),
+    Column("delivery", most=46),
     Column("state"),
     Column("told"),
     Column("attempts", right=True, yields=2),
@@ -72,7 +72,7 @@ def events(state: str | None, limit: int, json_: bool) -> None:
             (row.event.id, row.event.type, row.state, shown_time(row.event.occurred_at), row.reason)
             for row in rows
         ],
-        "no events yet",
+        _none("events", state),
     )
 
 
@@ -92,7 +92,7 @@ def conversions(status: str | None, limit: int, json_: bool) -> None:
         [
             (
                 row.id,
-                row.customer,
+                shortened(row.customer),
                 row.paid,
                 row.taken_back,
                 row.value,
@@ -101,7 +101,7 @@ def conversions(status: str | None, limit: int, json_: bool) -> None:
             )
             for row in rows
         ],
-        "no conversions yet",
+        _none("conversions", status),
     )
 
 
@@ -129,7 +129,7 @@ def deliveries(state: str | None, limit: int, json_: bool) -> None:
             )
             for row in rows
         ],
-        "no deliveries yet",
+        _none("deliveries", state),
     )
 
 
@@ -188,7 +188,7 @@ def delivery_json(row: DeliveryRow) -> Plain:
 
 def told_json(told: Told) -> Plain | None:
     """Return what a vendor was told, or None for nothing."""
-    if told.nothing:
+    if told == Told():
         return None
     return {
         "steps": list(told.steps),
@@ -198,3 +198,7 @@ def told_json(told: Told) -> Plain | None:
         "reference": told.reference,
         "doubt": told.doubt,
     }
+
+
+def _none(things: str, state: str | None) -> str:
+    return f"no {things} are {state}" if state else f"no {things} yet"

@@ -8,18 +8,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 
 import click
 from rich.cells import cell_len
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from bridge.codec import dumps
 from bridge.model import Status, Told
 
-console = Console(highlight=False)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Tell the command that whoever read its output has seen enough."""
+        raise BrokenPipeError
+
+
+console = _Console(highlight=False)
 
 STATE_STYLES = {
     "settled": "green",
@@ -45,12 +50,15 @@ class Column:
     """Describe a column, and how it gives way where the terminal is narrow.
 
     The one that `yields` most is left out first, 0 never is; one of free text goes `below` its row.
+    Of ids that are mostly short, one longer than `most` does not widen the column for all: its row
+    goes on in the next line.
     """
 
     title: str
     right: bool = False
     yields: int = 0
     below: bool = False
+    most: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +82,10 @@ def print_table(
         print_line(empty, style="dim", indent=indent)
         return
     texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    widths = _widths(columns, texts)
-    layout = lay_out(columns, widths, _width() - indent)
-    heads = [columns[at].title for at in range(len(columns))]
+    room = _width() - indent
+    widths = _widths(columns, texts, room)
+    layout = lay_out(columns, widths, room)
+    heads = [column.title for column in columns]
     _print_row(columns, heads, widths, layout.line, indent, style="bold")
     for row in texts:
         _print_row(columns, row, widths, layout.line, indent)
@@ -99,12 +108,10 @@ def lay_out(columns: Sequence[Column], widths: Sequence[int], room: int) -> Layo
     return Layout(tuple(line), below)
 
 
-def print_line(text: str, *, style: str = "", indent: int = 0) -> None:
+def print_line(text: str = "", *, style: str = "", indent: int = 0) -> None:
     """Print a line that wraps with its indent on a terminal, and does not wrap in a pipe."""
-    if _is_narrow():
-        console.print(Padding(Text(text, style, overflow="fold"), (0, 0, 0, indent), expand=False))
-    else:
-        console.print(Text(" " * indent + text, style), soft_wrap=True)
+    for line in Text(text).wrap(console, max(_width() - indent, 20), overflow="fold"):
+        console.print(Text(" " * indent + line.plain.rstrip(), style), soft_wrap=True)
 
 
 def print_heading(text: str) -> None:
@@ -115,11 +122,9 @@ def print_heading(text: str) -> None:
 
 def told_words(told: Told) -> str:
     """Say in a few words what a vendor has been told."""
-    if told.nothing:
-        return "nothing"
     words = [str(told.amount)] if told.amount else [] if told.status else list(told.steps)
     words += [str(told.status)] if told.status else []
-    return " ".join(words) + (f" (in doubt: {told.doubt})" if told.doubt else "")
+    return " ".join(words or ["nothing"]) + (f" (in doubt: {told.doubt})" if told.doubt else "")
 
 
 def told_briefly(told: Told) -> str:
@@ -127,6 +132,13 @@ def told_briefly(told: Told) -> str:
     if told.status is Status.DISAPPROVED:
         return "taken back"
     return str(told.amount) if told.amount else told_words(told)
+
+
+def shortened(text: str) -> str:
+    """Keep hashes short, and whatever names them: nobody reads all of one."""
+    kind, colon, value = text.rpartition(":")
+    is_hash = len(value) >= 40 and set(value) <= set("0123456789abcdef")
+    return f"{kind}{colon}{value[:10]}…" if is_hash else text
 
 
 def shown_time(moment: object) -> str:
@@ -147,12 +159,16 @@ def _width() -> int:
     return console.width if _is_narrow() else 10_000
 
 
-def _widths(columns: Sequence[Column], texts: Sequence[Sequence[str]]) -> list[int]:
+def _widths(columns: Sequence[Column], texts: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Return how wide each column is; 0 for one without content."""
     widest = [max(cell_len(row[at]) for row in texts) for at in range(len(columns))]
-    return [
+    widths = [
         max(width, len(column.title)) if width else 0
         for column, width in zip(columns, widest, strict=True)
     ]
+    if sum(widths) + GAP * (len(widths) - 1) <= room:
+        return widths
+    return [min(width, column.most or width) for column, width in zip(columns, widths, strict=True)]
 
 
 def _total(line: Sequence[int], widths: Sequence[int]) -> int:
@@ -167,12 +183,15 @@ def _print_row(
     indent: int,
     style: str = "",
 ) -> None:
-    text = Text(" " * indent, style)
-    for at, place in zip(line, count(1)):
-        fill = " " * (widths[at] - cell_len(row[at]))
+    text = Text(" " * indent)
+    start = indent
+    for at in line:
+        width, length = widths[at], cell_len(row[at])
+        fill = Text(" " * (width - length))
         cell = Text(row[at], style or STATE_STYLES.get(row[at], ""))
-        text += Text(fill) + cell if columns[at].right else cell
-        text += Text(fill if place < len(line) and not columns[at].right else "")
-        text += Text(" " * GAP if place < len(line) else "")
+        text += fill + cell if columns[at].right else cell + fill
+        start += width + GAP
+        text += Text(" " * GAP if length <= width else f"\n{' ' * start}")
+    text.rstrip()
     # Where not even this fits, the terminal may fold it: an id is never cut.
     console.print(text, soft_wrap=True)

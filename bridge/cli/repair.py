@@ -50,7 +50,8 @@ def resolve(id: str, delivered: bool, resend: bool) -> None:
         if row.state is not DeliveryState.UNKNOWN or row.in_flight is None:
             raise BridgeError(f"{id} is {row.state}, not unknown: there is nothing to resolve")
         told = row.in_flight.tells if delivered else None
-        session.store.deliveries.revive(row.id, datetime.now(UTC), told)
+        if not session.store.deliveries.resolve(row, datetime.now(UTC), told):
+            raise BridgeError(f"{id} has changed meanwhile: look at it again with `bridge show`")
         session.store.ring()
     click.echo(f"{id}: " + ("taken as delivered" if delivered else "will be sent again"))
 

@@ -14,6 +14,7 @@ from bridge.cli.output import (
     print_json,
     print_line,
     print_table,
+    shortened,
     shown_time,
     told_words,
 )
@@ -25,18 +26,18 @@ from bridge.store.rows import Ask, Attempt, DeliveryRow
 
 EVENTS = (
     Column("event"),
-    Column("type"),
+    Column("type", most=32),
     Column("state"),
     Column("occurred", yields=1),
     Column("received", yields=2),
     Column("reason", below=True),
 )
 PAYMENTS = (
-    Column("occurred"),
+    Column("occurred", yields=1),
     Column("kind"),
-    Column("state", yields=1),
+    Column("state"),
     Column("amount", right=True),
-    Column("payment"),
+    Column("payment", most=30),
 )
 LONGEST_SHOWN = 200
 
@@ -237,7 +238,7 @@ def _print_story(story: Story) -> None:
         _print_delivery(row, story.attempts[row.id])
     for ask in story.asks:
         print_line(f"{ask.provider} was asked about {ask.subject}: {ask.state} {ask.reason}")
-    print_line("")
+    print_line()
 
 
 def _print_conversion(conversion: Conversion) -> None:
@@ -255,7 +256,7 @@ def _print_conversion(conversion: Conversion) -> None:
 
 def _print_customer(story: Story) -> None:
     print_heading("Who, and which clicks")
-    print_line(", ".join(map(_shortened, story.customer)) or "nobody known")
+    print_line(", ".join(map(shortened, story.customer)) or "nobody known")
     seen = Counter((each.vendor, _click_words(each.value)) for each in story.clicks)
     last = {(each.vendor, _click_words(each.value)): each.captured_at for each in story.clicks}
     print_table(
@@ -270,15 +271,8 @@ def _print_customer(story: Story) -> None:
 
 def _click_words(value: object) -> str:
     if not isinstance(value, dict):
-        return _shortened(str(value))
-    return ", ".join(f"{kind} {_shortened(str(each))}" for kind, each in value.items())
-
-
-def _shortened(text: str) -> str:
-    """Keep hashes short: nobody reads all of one."""
-    kind, colon, value = text.rpartition(":")
-    is_hash = len(value) >= 40 and set(value) <= set("0123456789abcdef")
-    return f"{kind}{colon}{value[:10]}…" if is_hash else text
+        return shortened(str(value))
+    return ", ".join(f"{kind} {shortened(str(each))}" for kind, each in value.items())
 
 
 def _print_delivery(row: DeliveryRow, attempts: list[Attempt]) -> None:

@@ -163,15 +163,38 @@ class Deliveries:
             },
         )
 
-    def revive(self, id: str, now: datetime, told: Told | None = None) -> bool:
-        """Make a delivery due at once, retries counted afresh; False where it is sending."""
+    def revive(self, id: str, now: datetime) -> bool:
+        """Make a delivery due at once, retries counted afresh.
+
+        A call in doubt stays so, and is cleared up first. Returns False where it is being sent, or
+        waits for a person.
+        """
+        return bool(
+            self._db.execute(
+                """UPDATE deliveries SET state = 'due', next_attempt_at = :now, failures = 0,
+                       failing_since = NULL, reason = '', again = 0, updated_at = :now
+                   WHERE id = :id AND state NOT IN ('sending', 'unknown')""",
+                {"id": id, "now": iso(now)},
+            )
+        )
+
+    def resolve(self, row: DeliveryRow, now: datetime, told: Told | None) -> bool:
+        """End the doubt about a delivery as a person says: what was told, or that nothing was.
+
+        Returns False where it is no longer what that person saw.
+        """
         return bool(
             self._db.execute(
                 """UPDATE deliveries SET state = 'due', next_attempt_at = :now, in_flight = '',
                        told = coalesce(:told, told), failures = 0, failing_since = NULL,
                        reason = '', again = 0, updated_at = :now
-                   WHERE id = :id AND state != 'sending'""",
-                {"id": id, "now": iso(now), "told": None if told is None else dump(told)},
+                   WHERE id = :id AND state = 'unknown' AND updated_at = :seen_at""",
+                {
+                    "id": row.id,
+                    "now": iso(now),
+                    "told": None if told is None else dump(told),
+                    "seen_at": iso(row.updated_at),
+                },
             )
         )
 

@@ -66,13 +66,14 @@ CREATE TABLE conversions (
     customer TEXT NOT NULL,
     provider TEXT NOT NULL,
     subscription TEXT NOT NULL,
+    paid INTEGER NOT NULL,
     status TEXT NOT NULL,
     occurred_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     body TEXT NOT NULL
 ) STRICT;
 CREATE INDEX conversions_by_ref ON conversions (ref);
-CREATE INDEX conversions_by_subscription ON conversions (provider, subscription);
+CREATE INDEX conversions_by_subscription ON conversions (provider, subscription, occurred_at, id);
 CREATE INDEX conversions_by_time ON conversions (occurred_at, id);
 CREATE INDEX conversions_by_customer ON conversions (customer);
 CREATE INDEX conversions_by_status ON conversions (status, occurred_at, id);

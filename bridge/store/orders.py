@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from bridge.codec import dump, iso, load
+from bridge.codec import dump, from_iso, iso, load
 from bridge.model import Conversion, Payment
 from bridge.store.database import Database
 from bridge.store.rows import Row
@@ -109,6 +109,29 @@ class Orders:
         )
         return [load(Conversion, row["body"]) for row in rows]
 
+    def first_paid(self, provider: str, subscription: str, count: int) -> list[Conversion]:
+        """Return the first paid conversions of one subscription, oldest first."""
+        rows = self._db.query(
+            """SELECT body FROM conversions
+               WHERE provider = :provider AND subscription = :subscription AND paid = 1
+               ORDER BY occurred_at, id LIMIT :count""",
+            {"provider": provider, "subscription": subscription, "count": count},
+        )
+        return [load(Conversion, row["body"]) for row in rows]
+
+    def began_at(self, conversion: Conversion) -> datetime:
+        """Return when a customer's relation began: at the subscription's first order, or now."""
+        if not conversion.subscription:
+            return conversion.occurred_at
+        rows = self._db.query(
+            """SELECT occurred_at FROM conversions
+               WHERE provider = :provider AND subscription = :subscription
+               ORDER BY occurred_at, id LIMIT 1""",
+            {"provider": conversion.provider, "subscription": conversion.subscription},
+        )
+        first = [from_iso(row["occurred_at"]) for row in rows]
+        return min([conversion.occurred_at, *first])
+
     def put(self, conversion: Conversion, now: datetime) -> bool:
         """Store a conversion as it stands now; return False where nothing about it is new."""
         body = dump(conversion)
@@ -118,12 +141,13 @@ class Orders:
         if stored and stored[0]["body"] == body:
             return False
         self._db.execute(
-            """INSERT INTO conversions (id, ref, customer, provider, subscription,
+            """INSERT INTO conversions (id, ref, customer, provider, subscription, paid,
                    status, occurred_at, updated_at, body)
-               VALUES (:id, :ref, :customer, :provider, :subscription,
+               VALUES (:id, :ref, :customer, :provider, :subscription, :paid,
                    :status, :occurred_at, :updated_at, :body)
                ON CONFLICT (id) DO UPDATE SET customer = excluded.customer,
-                   subscription = excluded.subscription, status = excluded.status,
+                   subscription = excluded.subscription, paid = excluded.paid,
+                   status = excluded.status,
                    occurred_at = excluded.occurred_at, updated_at = excluded.updated_at,
                    body = excluded.body""",
             {
@@ -132,6 +156,7 @@ class Orders:
                 "customer": conversion.customer,
                 "provider": conversion.provider,
                 "subscription": conversion.subscription,
+                "paid": int(conversion.paid.minor > 0),
                 "status": conversion.status,
                 "occurred_at": iso(conversion.occurred_at),
                 "updated_at": iso(now),

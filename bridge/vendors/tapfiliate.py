@@ -115,9 +115,8 @@ class Tapfiliate(Vendor[TapfiliateSettings]):
             return Dead(words)
         if call.step == LEAD:
             return call.tells
-        if call.step == SALE and LOOK_UP not in call.tells.steps:
-            return Unknown(words)
-        return Dead(words)
+        # There, but perhaps not yet found by a look-up: it is looked up (again), for three days.
+        return Unknown(words) if call.step == SALE else Dead(words)
 
     def read_click(self, value: object) -> Click:
         """Read a click id, or an object with a referral code, a coupon, or asset and source."""

@@ -103,10 +103,14 @@ class Trackdesk(Vendor[TrackdeskSettings]):
         return self._create(SALE, conversion, click, told)
 
     def judge(self, call: Call, response: Response) -> Verdict:
-        """Take a duplicate for what it is, whatever its status: the conversion is there already."""
+        """Take a duplicate for what it is, whatever its 4xx: the conversion is there already.
+
+        A conversion type's recurrence limit is refused in similar words, and is no duplicate.
+        """
         words = response.body.lower()
         there = any(each in words for each in ("duplicate", "already exist"))
-        if there and call.step in CREATES and response.status >= 400:
+        there &= "recurr" not in words and "limit" not in words
+        if there and call.step in CREATES and 400 <= response.status <= 499:
             return call.tells
         return super().judge(call, response)
 
@@ -129,6 +133,15 @@ class Trackdesk(Vendor[TrackdeskSettings]):
         if not kinds:
             raise ValueError("needs cid or external_cid")
         return kinds
+
+    def read_reference(self, reference: str) -> Click | None:
+        """Find the cookie's JSON in a client_reference_id; a bare id may be the merchant's own."""
+        if not unquote(reference).lstrip().startswith("{"):
+            return None
+        try:
+            return self.read_click(reference)
+        except ValueError:
+            return None
 
     # ── calls ──
 

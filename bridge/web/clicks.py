@@ -28,6 +28,9 @@ from bridge.web.state import state
 
 area = Blueprint("clicks", __name__)
 
+# What would identify a person in clear if it were kept as it came.
+RAW = frozenset({"email", "ip", "ip_address", "user_agent", "useragent"})
+
 NUL = rb"\u0000"  # as JSON writes it; no database takes it
 LONGEST_NAME = 40
 
@@ -173,6 +176,8 @@ def _read_click(vendor: AnyVendor | None, value: object) -> object:
         return opaque_id(value)
     if not all(isinstance(each, str) and len(each) <= LONGEST_TEXT for each in value.values()):
         raise ValueError(f"must hold strings of at most {LONGEST_TEXT} characters")
+    if found := sorted(RAW & {name.lower() for name in value}):
+        raise ValueError(f"must not hold {found[0]!r} (context takes it, and keeps only a hash)")
     if len(value) > MOST_FIELDS or any(len(name) > MAX_ID_LENGTH for name in value):
         raise ValueError(f"must have at most {MOST_FIELDS} fields with short names")
     return value
