@@ -341,3 +341,16 @@ def test_the_customer_is_called_as_the_merchant_does(
 ) -> None:
     assert resolve(conversion(keys=keys), [], aliases, VENDORS, RULES).customer == expected
     assert resolve(conversion(keys=keys), [], aliases[::-1], VENDORS, RULES).customer == expected
+
+
+def test_a_renewal_is_credited_as_the_order_that_its_subscription_began_with() -> None:
+    began_at = START - timedelta(days=400)
+    first, newer = click("first", -401), click("newer", -1)
+
+    def credit(*stored: StoredClick, began: bool = True) -> Click | None:
+        at = began_at if began else None
+        return resolve(conversion(), stored, [], VENDORS, RULES, at).clicks.get("acme")
+
+    assert credit(first, newer) == {"click_id": "first"}
+    assert credit(newer) == {"click_id": "newer"}
+    assert credit(first, began=False) is None
