@@ -75,6 +75,7 @@ def resolve(
     vendors: Mapping[str, AnyVendor],
     rules: Rules,
     began_at: datetime | None = None,
+    heard_at: datetime | None = None,
 ) -> Conversion:
     """Credit a conversion to the clicks it came from, one for each vendor.
 
@@ -82,14 +83,17 @@ def resolve(
     they share with the conversion, within the look-back window, the last or the first of them.
     For a vendor that merges clicks, each completes what the better ones leave open. `aliases` are
     all keys of this customer. A renewal is credited as the order with which its subscription
-    `began_at`, however long ago, and only by its own time where that had no click.
+    `began_at`, however long ago, and only by its own time where that had no click. `heard_at` is
+    when we heard of the sale: a click that we knew by then, and no other, may be later than it.
     """
     moments = dict.fromkeys((began_at or conversion.occurred_at, conversion.occurred_at))
     clicks = dict(conversion.clicks)
     for name, vendor in vendors.items():
         of_vendor = [each for each in stored if each.vendor == name]
         found = [clicks[name]] if name in clicks else []
-        ranked = (_best_first(of_vendor, conversion, vendor, rules, at) for at in moments)
+        known = [each for each in of_vendor if _is_known(each, heard_at, rules)]
+        ranked = [_best_first(of_vendor, conversion, vendor, rules, at) for at in moments]
+        ranked += [_best_first(known, conversion, vendor, rules, heard_at)] if heard_at else []
         found += next(filter(None, ranked), [])
         chosen = found if vendor.merges_clicks else found[:1]
         if merged := {kind: id for each in reversed(chosen) for kind, id in each.items()}:
@@ -156,6 +160,12 @@ def _in_window(click: StoredClick, sold_at: datetime, rules: Rules) -> bool:
     window = timedelta(days=rules.days)
     latest = sold_at + (CLOCK_SKEW if click.exact else window)
     return sold_at - window <= click.captured_at <= latest
+
+
+def _is_known(click: StoredClick, heard_at: datetime | None, rules: Rules) -> bool:
+    """Tell whether a click lies before we heard of a sale: that of a replayed fixture, say."""
+    window = timedelta(days=rules.days)
+    return heard_at is not None and heard_at - window <= click.captured_at <= heard_at
 
 
 def _strongest_first(keys: Iterable[str]) -> list[str]:

@@ -56,8 +56,7 @@ class Intake:
         before = {each.id: each for each in self._store.orders.conversions_of(order)}
         payments = self._store.orders.payments(order)
         folded = ledger.fold(payments, self._config.settings.amount_basis)
-        began = {each.id: self._store.orders.began_at(each) for each in folded}
-        after = {each.id: self._resolve(each, began[each.id]) for each in folded}
+        after = {each.id: self._resolve(each, order) for each in folded}
         earlier = [each for each in after.values() if self._begins_earlier(each)]
         for each in after.values():
             self._put(each, now)
@@ -158,11 +157,16 @@ class Intake:
 
     # ── one order ──
 
-    def _resolve(self, conversion: Conversion, began_at: datetime) -> Conversion:
+    def _resolve(self, conversion: Conversion, order: str) -> Conversion:
         aliases = self._store.customers.aliases(conversion.keys)
-        stored = self._store.customers.clicks(aliases)
         return attribution.resolve(
-            conversion, stored, aliases, self._config.vendors, self.rules, began_at
+            conversion,
+            self._store.customers.clicks(aliases),
+            aliases,
+            self._config.vendors,
+            self.rules,
+            began_at=self._store.orders.began_at(conversion),
+            heard_at=self._store.orders.heard_at(order, conversion.order),
         )
 
     def _begins_earlier(self, conversion: Conversion) -> bool:
@@ -187,7 +191,10 @@ class Intake:
             self._make_due(conversion, now)
 
     def _make_due(self, conversion: Conversion, now: datetime) -> None:
-        when = max(now + CLAIM_TIME, conversion.due_at) if conversion.due_at else now
+        # The provider's clock may be ahead of ours: no sale waits longer than its claim time.
+        longest = now + ledger.CLAIM_TIME
+        claimed = max(now + CLAIM_TIME, min(conversion.due_at or now, longest))
+        when = claimed if conversion.due_at else now
         self._store.deliveries.make_due(conversion.id, self._config.vendors, when)
 
     def _merge_away(self, gone: Conversion, others: list[Conversion], now: datetime) -> None:

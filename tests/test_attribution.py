@@ -354,3 +354,16 @@ def test_a_renewal_is_credited_as_the_order_that_its_subscription_began_with() -
     assert credit(first, newer) == {"click_id": "first"}
     assert credit(newer) == {"click_id": "newer"}
     assert credit(first, began=False) is None
+
+
+def test_a_click_known_before_we_heard_of_the_sale_may_be_later_than_it() -> None:
+    heard_at = START + timedelta(days=200)
+    before, known, unknown = click("before", -1), click("known", 199), click("unknown", 201)
+
+    def credit(*stored: StoredClick) -> Click | None:
+        made = resolve(conversion(), stored, [], VENDORS, RULES, heard_at=heard_at)
+        return made.clicks.get("acme")
+
+    assert credit(known, unknown) == {"click_id": "known"}
+    assert credit(before, known) == {"click_id": "before"}
+    assert credit(unknown) is None

@@ -132,6 +132,17 @@ class Orders:
         first = [from_iso(row["occurred_at"]) for row in rows]
         return min([conversion.occurred_at, *first])
 
+    def heard_at(self, order: str, sale: str) -> datetime | None:
+        """Return when a webhook first told of a sale; None where it was only fetched."""
+        rows = self._db.query(
+            """SELECT min(events.received_at) AS at FROM refs
+               JOIN payments ON payments.ref = refs.ref
+               JOIN events ON events.key = payments.event
+               WHERE refs.grp = :grp AND payments.id = :sale AND events.fetched = 0""",
+            {"grp": order, "sale": sale},
+        )
+        return from_iso(rows[0]["at"]) if rows[0]["at"] else None
+
     def put(self, conversion: Conversion, now: datetime) -> bool:
         """Store a conversion as it stands now; return False where nothing about it is new."""
         body = dump(conversion)
