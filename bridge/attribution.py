@@ -74,6 +74,7 @@ def resolve(
     aliases: Iterable[str],
     vendors: Mapping[str, AnyVendor],
     rules: Rules,
+    *,
     began_at: datetime | None = None,
     heard_at: datetime | None = None,
 ) -> Conversion:

@@ -349,7 +349,7 @@ def test_a_renewal_is_credited_as_the_order_that_its_subscription_began_with() -
 
     def credit(*stored: StoredClick, began: bool = True) -> Click | None:
         at = began_at if began else None
-        return resolve(conversion(), stored, [], VENDORS, RULES, at).clicks.get("acme")
+        return resolve(conversion(), stored, [], VENDORS, RULES, began_at=at).clicks.get("acme")
 
     assert credit(first, newer) == {"click_id": "first"}
     assert credit(newer) == {"click_id": "newer"}
