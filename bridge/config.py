@@ -121,11 +121,16 @@ class Config:
 
 def load() -> Config:
     """Read all settings; raise ConfigError that names every setting that is missing or wrong."""
-    return Config(
-        settings=_read(BridgeSettings, "bridge"),
-        providers=dict(_switched_on(providers.discover())),
-        vendors=dict(_switched_on(vendors.discover())),
-    )
+    faults: list[str] = []
+    found_providers = dict(_switched_on(providers.discover(), faults))
+    found_vendors = dict(_switched_on(vendors.discover(), faults))
+    try:
+        settings = _read(BridgeSettings, "bridge")
+    except ConfigError as error:
+        faults.insert(0, str(error))
+    if faults:
+        raise ConfigError("; ".join(faults))
+    return Config(settings=settings, providers=found_providers, vendors=found_vendors)
 
 
 def known_settings() -> list[Setting]:
@@ -155,9 +160,14 @@ def env_name(info: FieldInfo, field_name: str, owner: str) -> str:
 P = TypeVar("P", AnyProvider, AnyVendor)
 
 
-def _switched_on(plugins: Mapping[str, type[P]]) -> Iterator[tuple[str, P]]:
+def _switched_on(plugins: Mapping[str, type[P]], faults: list[str]) -> Iterator[tuple[str, P]]:
+    """Yield the plugins that are configured; add to `faults` what is wrong with the others."""
     for name, plugin in plugins.items():
-        settings = _read_plugin(plugin.settings_type, name)
+        try:
+            settings = _read_plugin(plugin.settings_type, name)
+        except ConfigError as error:
+            faults.append(str(error))
+            continue
         if settings is not None:
             yield name, plugin(settings)
 

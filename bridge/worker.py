@@ -171,6 +171,8 @@ class Worker:
             found = self._put_question(api, ask)
         except ProviderApiError as error:
             log.warning("asked", provider=ask.provider, subject=ask.subject, reason=str(error))
+            if self._store.events.get(ask.subject):
+                self._store.events.mark(ask.subject, EventState.WAITING, str(error))
             self._ask_again(ask, str(error), error.retry)
             return
         log.info("asked", provider=ask.provider, subject=ask.subject, found=found)

@@ -341,3 +341,12 @@ def test_known_settings_tell_secrets_and_what_is_required() -> None:
 def test_a_setting_of_nobody_has_no_value() -> None:
     stranger = Setting(name="X_Y", owner="x", meaning="", default="", required=False, secret=False)
     assert config.load().value_of(stranger) == ""
+
+
+def test_every_half_configured_plugin_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKDESK_TENANT_ID", "acme")
+    monkeypatch.setenv("TRACIFY_TOKEN", "made-up-token")
+    with pytest.raises(ConfigError) as caught:
+        config.load()
+    assert "TRACKDESK_REVENUE_ORIGIN_ID" in str(caught.value)
+    assert "TRACIFY_ORIGIN" in str(caught.value)

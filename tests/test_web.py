@@ -8,6 +8,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,15 @@ def test_a_body_of_5_mib_is_read(client: FlaskClient, store: SqliteStore) -> Non
 
     assert post(client, body).status_code == 200
     assert len(stored(store)) == 1
+
+
+@pytest.mark.parametrize(("body", "status"), [(BODY.encode(), 200), (b" " * (MAX_BODY + 1), 413)])
+def test_a_body_without_a_length_is_measured(
+    client: FlaskClient, store: SqliteStore, body: bytes, status: int
+) -> None:
+    answer = client.post(ROUTE, input_stream=BytesIO(body), headers={"Stripe-Signature": v1(body)})
+    assert answer.status_code == status
+    assert len(stored(store)) == (status == 200)
 
 
 @pytest.mark.parametrize("size", [MAX_BODY + 1, 6 * 1024 * 1024])

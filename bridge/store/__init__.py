@@ -50,9 +50,16 @@ class Store(Protocol):
         """Give back every connection."""
 
 
-def open_store(url: str) -> Store:
-    """Open the store at a DATABASE_URL; raise ConfigError for an address nothing here can open."""
+# A worker can wait for other writers; a provider that sends a webhook soon hangs up.
+PATIENCE, WEB_PATIENCE = 20.0, 4.0
+
+
+def open_store(url: str, patience: float = PATIENCE) -> Store:
+    """Open the store at a DATABASE_URL; raise ConfigError for an address nothing here can open.
+
+    `patience` is how many seconds a write waits for other writers before it fails.
+    """
     if url.startswith(SQLITE) and url != SQLITE:
-        return SqliteStore(url.removeprefix(SQLITE))
+        return SqliteStore(url.removeprefix(SQLITE), patience)
     scheme = url.partition(":")[0]
     raise ConfigError(f"DATABASE_URL begins with {scheme!r}: it must be sqlite:///path/to/file.db")

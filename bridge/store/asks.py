@@ -56,6 +56,14 @@ class Asks:
             },
         )
 
+    def troubled(self) -> list[Ask]:
+        """Return the questions that got no answer when they were asked last, newest first."""
+        rows = self._db.query(
+            """SELECT * FROM asks WHERE state != 'answered' AND reason != ''
+               ORDER BY next_at DESC LIMIT 100"""
+        )
+        return [_ask(row) for row in rows]
+
     def about(self, subject: str) -> list[Ask]:
         """Return what was asked about a subject."""
         rows = self._db.query("SELECT * FROM asks WHERE subject = :subject", {"subject": subject})

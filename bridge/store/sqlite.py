@@ -34,8 +34,9 @@ BUSY_TIMEOUT = 20.0
 class SqliteStore:
     """Keep everything in one SQLite file."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, patience: float = BUSY_TIMEOUT) -> None:
         self.path = path
+        self._patience = patience
         self._local = threading.local()
         self._lock = threading.Lock()
         self._opened: weakref.WeakSet[sqlite_utils.Database] = weakref.WeakSet()
@@ -154,7 +155,7 @@ class SqliteStore:
             uri=True,
             isolation_level=None,
             check_same_thread=False,
-            timeout=BUSY_TIMEOUT,
+            timeout=self._patience,
         )
 
     @contextmanager

@@ -24,6 +24,7 @@ from bridge.intake import Intake
 from bridge.model import Context
 from bridge.providers.base import EARLIEST
 from bridge.vendors.base import MAX_ID_LENGTH, AnyVendor, opaque_id
+from bridge.web.state import body as raw_body
 from bridge.web.state import state
 
 area = Blueprint("clicks", __name__)
@@ -98,7 +99,7 @@ class UnfitError(WebhookError):
 def take() -> tuple[Response, int]:
     """Store clicks for a customer, and credit the orders that waited for them."""
     _authorize()
-    body = _read(request.get_data(cache=False))
+    body = _read(raw_body())
     clicks = _read_clicks(body)
     now = datetime.now(UTC)
     here = state()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from flask import current_app
+from flask import current_app, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from bridge.config import Config
 from bridge.store import Store
@@ -19,6 +20,19 @@ class State:
 
     config: Config
     store: Store
+
+
+def body() -> bytes:
+    """Return the raw body of this request; refuse one that is too large, however it is sent.
+
+    Werkzeug looks at the Content-Length, and silently cuts a body that is sent in chunks without.
+    """
+    if request.content_length is not None:
+        return request.get_data(cache=False)
+    data: bytes = request.environ["wsgi.input"].read(MAX_BODY + 1)
+    if len(data) > MAX_BODY:
+        raise RequestEntityTooLarge
+    return data
 
 
 def state() -> State:

@@ -12,7 +12,7 @@ from bridge.intake import receive
 from bridge.model import WebhookRequest
 from bridge.providers.base import AnyProvider
 from bridge.store.events import key_of
-from bridge.web.state import state
+from bridge.web.state import body, state
 
 area = Blueprint("webhooks", __name__)
 log = logs.get()
@@ -23,10 +23,10 @@ def take(route: str) -> Response:
     """Answer 200 once the event is on disk; a duplicate or an unused type is 200 too."""
     provider = _provider(route)
     # The signature is over these very bytes; nothing else may touch the body before.
-    body = request.get_data(cache=False)
+    raw = body()
     headers = {name.lower(): value for name, value in request.headers.items()}
     now = datetime.now(UTC)
-    event = provider.verify(WebhookRequest(headers, body), now)
+    event = provider.verify(WebhookRequest(headers, raw), now)
     new = receive(state().store, event, now)
     status = "duplicate" if not new else "ignored" if event.ignored else "stored"
     log.info("webhook", event_id=key_of(event), type=event.type, status=status)
