@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import tempfile
@@ -235,9 +236,17 @@ def _check(store: Store, held: Mapping[str, Mapping[str, list[object]]]) -> None
     print_line(f"Sales at the vendors: {counts}. None twice, none missing.", style="green")
 
 
+def _program() -> str:
+    """Return what to type for `bridge` in any other terminal."""
+    own = Path(sys.argv[0]).absolute()
+    if own.name != "bridge":
+        return f"{sys.executable} -m bridge"
+    return "bridge" if shutil.which("bridge") == str(own) else str(own)
+
+
 def _stay(folder: Path, url: str, vendors_url: str, order: str) -> None:
     """Stay up until SIGINT or SIGTERM."""
-    program = "bridge" if Path(sys.argv[0]).name == "bridge" else "python -m bridge"
+    program = _program()
     print_heading("Look around, in another terminal")
     for line in (
         f"cd {folder}    # its settings are in .env there",
@@ -246,7 +255,7 @@ def _stay(folder: Path, url: str, vendors_url: str, order: str) -> None:
         f"{program} show {order}",
         f"{program} replay invoice.paid@jpy --fresh-ids --to {url}",
     ):
-        print_line(line, indent=2)
+        click.echo(f"  {line}")  # whole, however long: it is to be copied
     print_line(f"The bridge is at {url}, what the vendors hold at {vendors_url}/ledger.")
     print_line("Ctrl-C ends it and removes everything.")
     sys.stdout.flush()

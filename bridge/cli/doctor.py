@@ -29,7 +29,7 @@ def doctor(json_: bool) -> None:
         (each.name, config.value_of(each) or "", each.meaning) for each in settings.known_settings()
     ]
     wrong, counts = _check_store(store)
-    advice = [*_advice_on_settings(config), *(() if wrong else _advice_on_work(config, store))]
+    advice = [*advice_on_settings(config), *(() if wrong else _advice_on_work(config, store))]
     store.close()
     if json_:
         print_json(_report(rows, wrong, counts, advice))
@@ -53,7 +53,8 @@ def _check_store(store: Store) -> tuple[list[str], Plain]:
     return [], counts
 
 
-def _advice_on_settings(config: Config) -> Iterator[str]:
+def advice_on_settings(config: Config) -> Iterator[str]:
+    """Yield what a merchant may have forgotten to set."""
     if not config.providers:
         yield "no provider is configured: set STRIPE_WEBHOOK_SECRET"
     if not config.vendors:
@@ -77,6 +78,8 @@ def _advice_on_work(config: Config, store: Store) -> Iterator[str]:
         waiting = some(events[EventState.WAITING], "event waits", "events wait")
         yield f"{waiting}, the newest of them because {row.reason}"
     yield from _advice_on_parked(config, store)
+    for ask in store.asks.troubled()[:3]:
+        yield f"{ask.provider} was asked about {ask.subject}: {ask.reason}"
     for vendor, states in store.deliveries.count().items():
         if unknown := states.get("unknown"):
             count = some(unknown, "delivery", "deliveries")

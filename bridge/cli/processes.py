@@ -40,6 +40,14 @@ RESTART_SECONDS = 1.0
 
 log = logs.get()
 
+# While a worker is being started, the web must not be forked: it would inherit the pipe on which
+# the start is awaited, which then seems never to end. Nor while a line is being logged: it would
+# inherit the lock.
+starting = threading.Lock()
+os.register_at_fork(
+    before=starting.acquire, after_in_parent=starting.release, after_in_child=starting.release
+)
+
 
 class Ending:
     """Note that SIGTERM or SIGINT came before anybody could act on it, from its making on."""
@@ -165,13 +173,15 @@ def _ip(host: str, port: int) -> str:
 def _keep_working(stopping: threading.Event) -> None:
     command = [sys.executable, "-m", "bridge", "work", "--with-parent", str(os.getpid())]
     while not stopping.is_set():
-        worker = subprocess.Popen(command, process_group=0)  # noqa: S603 - this very program
+        with starting:
+            worker = subprocess.Popen(command, process_group=0)  # noqa: S603 - this very program
         while worker.poll() is None and not stopping.wait(0.2):
             pass
         if worker.poll() is None:
             _end(worker)
         elif not stopping.wait(RESTART_SECONDS):
-            log.error("worker ended", exit_code=worker.returncode, action="starting another")
+            with starting:
+                log.error("worker ended", exit_code=worker.returncode, action="starting another")
 
 
 def _end(worker: subprocess.Popen[bytes]) -> None:

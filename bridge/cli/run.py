@@ -12,6 +12,7 @@ from bridge import config as settings
 from bridge import logs
 from bridge import sandbox as stand_ins
 from bridge.cli import processes
+from bridge.cli.doctor import advice_on_settings
 from bridge.cli.session import opened
 from bridge.store import open_store
 from bridge.worker import Worker
@@ -113,3 +114,5 @@ def _prepare(host: str, port: int) -> None:
     store.migrate()
     store.close()
     processes.require_free(host, port)
+    for each in advice_on_settings(config):
+        click.echo(f"! {each}", err=True)

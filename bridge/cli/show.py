@@ -22,7 +22,7 @@ from bridge.cli.session import Plain, Session, as_json, opened
 from bridge.errors import NotFoundError
 from bridge.history import Story
 from bridge.model import Call, Conversion, Done, Payment, Skip, Told
-from bridge.store.rows import Ask, Attempt, DeliveryRow
+from bridge.store.rows import Ask, Attempt, DeliveryRow, DeliveryState
 
 EVENTS = (
     Column("event"),
@@ -69,21 +69,45 @@ def explain(id: str, json_: bool) -> None:
     """
     with opened() as session:
         plans = {
-            f"{conversion.id}@{vendor}": _steps(session, conversion, vendor)
+            f"{conversion.id}@{vendor}": (
+                _held_up(session, f"{conversion.id}@{vendor}"),
+                _steps(session, conversion, vendor),
+            )
             for conversion, vendor in _wanted(session, id)
         }
     if json_:
         print_json(
             [
-                {"delivery": name, "steps": [_step_json(step) for step in steps]}
-                for name, steps in plans.items()
+                {
+                    "delivery": name,
+                    "held_up": held_up,
+                    "steps": [_step_json(each) for each in steps],
+                }
+                for name, (held_up, steps) in plans.items()
             ]
         )
         return
-    for name, steps in plans.items():
+    for name, (held_up, steps) in plans.items():
         print_line(name, style="bold")
+        if held_up:
+            print_line(f"  {held_up}; then:", style="yellow")
         for step in steps:
             _print_step(step)
+
+
+def _held_up(session: Session, id: str) -> str:
+    """Say why nothing is sent as yet, and what to do about it."""
+    row = session.store.deliveries.get(id)
+    match row.state if row else None:
+        case DeliveryState.UNKNOWN:
+            remedy = f"nothing is sent before `bridge resolve {id} --delivered` or `--resend`"
+        case DeliveryState.DEAD:
+            remedy = f"nothing is sent before `bridge retry {id}`"
+        case DeliveryState.DUE if row and row.in_flight:
+            remedy = f"the call in doubt ({row.in_flight.step}) is sent again first, as it was"
+        case _:
+            return ""
+    return f"{row.state} ({row.reason}): {remedy}" if row else ""
 
 
 def _wanted(session: Session, id: str) -> list[tuple[Conversion, str]]:
