@@ -160,9 +160,11 @@ def _customers(bodies: Iterable[str]) -> dict[str, datetime]:
 
 
 def _is_quiet(store: Store) -> bool:
-    busy = {DeliveryState.DUE, DeliveryState.SENDING}
-    states = (state for counts in store.deliveries.count().values() for state in counts)
-    return not store.events.received(1) and not busy.intersection(states)
+    if store.events.received(1):
+        return False
+    # Only now: processing an event makes its deliveries due in the same transaction.
+    states = {state for counts in store.deliveries.count().values() for state in counts}
+    return not states & {DeliveryState.DUE, DeliveryState.SENDING}
 
 
 def _standing(conversion: Conversion) -> str:

@@ -98,12 +98,11 @@ def sandbox(host: str, port: int) -> None:
     """Run stand-ins for the vendors, to try before you connect."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes.require_free(host, port)
-    with stand_ins.serve_sandbox(host, port) as running:
+    with suppress(KeyboardInterrupt), stand_ins.serve_sandbox(host, port) as running:
         click.echo(f"sandbox vendors on {running.url} (what they were told: {running.url}/ledger)")
         for name in stand_ins.discover():
             click.echo(f"  {name.upper()}_BASE_URL={running.url}/{name}")
-        with suppress(KeyboardInterrupt):
-            signal.pause()
+        signal.pause()
 
 
 def _prepare(host: str, port: int) -> None:

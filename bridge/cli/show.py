@@ -90,7 +90,7 @@ def explain(id: str, json_: bool) -> None:
     for name, (held_up, steps) in plans.items():
         print_line(name, style="bold")
         if held_up:
-            print_line(f"  {held_up}; then:", style="yellow")
+            print_line(f"{held_up}; then:", style="yellow", indent=2)
         for step in steps:
             _print_step(step)
 

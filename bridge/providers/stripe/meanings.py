@@ -73,7 +73,7 @@ def _invoice_link(event: Event, invoice: Json, _: StripeSettings) -> list[Paymen
 def _invoice_cancelled(event: Event, invoice: Json, _: StripeSettings) -> list[Payment]:
     reason = event.type.removeprefix("invoice.").replace("_", " ")
     # Fetched later, the object may say that it was paid after all.
-    void = invoice.get("status") in {"void", "uncollectible"}
+    void = text(invoice.get("status")) in {"void", "uncollectible"}
     kind = PaymentKind.CANCELLATION if void else PaymentKind.LINK
     return [payment_of_invoice(event, invoice, kind, reason=reason)]
 
