@@ -101,7 +101,17 @@ def _plugin_prefixes() -> set[str]:
 
 
 PREFIXES = ("BRIDGE_", *sorted(_plugin_prefixes()))
-NAMES = {"DATABASE_URL", "HOST", "PORT", "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+NAMES = {
+    "COLUMNS",
+    "LINES",
+    "DATABASE_URL",
+    "HOST",
+    "PORT",
+    "ALL_PROXY",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+}
 
 
 @pytest.fixture(autouse=True)

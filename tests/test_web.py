@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import sqlite3
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -329,81 +328,3 @@ def test_a_mistake_of_ours_is_answered_as_an_error(
     answer = post(client)
     assert answer.status_code == 500
     assert error_of(answer)["code"] == "internal_error"
-
-
-# ── the store fails ──────────────────────────────────────────────────────────────────────────────
-
-
-def assert_unavailable(answer: TestResponse) -> None:
-    assert answer.status_code == 503
-    assert error_of(answer)["code"] == "store_unavailable"
-
-
-def test_a_locked_database_is_answered_503_until_it_is_free(
-    client: FlaskClient, store: SqliteStore
-) -> None:
-    store.query("PRAGMA busy_timeout = 10")  # milliseconds, so that the test is quick
-    other = sqlite3.connect(store.path, isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-
-    assert_unavailable(post(client))
-
-    other.execute("ROLLBACK")
-    other.close()
-    assert post(client).get_json()["status"] == "stored"
-
-
-def test_a_database_that_cannot_be_opened_is_answered_503_until_it_can(
-    client: FlaskClient, store: SqliteStore, tmp_path: Path
-) -> None:
-    store.close()
-    path, aside = Path(store.path), tmp_path / "aside.db"
-    path.rename(aside)
-    path.mkdir()
-
-    assert_unavailable(post(client))
-    assert client.get("/readyz").status_code == 503
-    assert client.get("/healthz").status_code == 200
-
-    path.rmdir()
-    aside.rename(path)
-    assert post(client).get_json()["status"] == "stored"
-
-
-def test_a_database_that_is_not_migrated_is_answered_503_until_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", SECRET)
-    store = SqliteStore(str(tmp_path / "new.db"))
-    client = create_app(config.load(), store).test_client()
-
-    assert_unavailable(post(client))
-    ready = client.get("/readyz")
-    assert ready.status_code == 503
-    assert "bridge migrate" in ready.get_data(as_text=True)
-
-    store.migrate()
-    assert post(client).status_code == 200
-    assert client.get("/readyz").status_code == 200
-    store.close()
-
-
-def test_settings_and_store_come_from_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: SqliteStore
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{store.path}")
-    monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", SECRET)
-    app = create_app()
-    assert post(app.test_client()).status_code == 200
-    assert len(stored(store)) == 1
-    app.extensions["bridge"].store.close()
-
-
-# ── health ───────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_a_healthy_bridge_says_so(client: FlaskClient, path: str) -> None:
-    answer = client.get(path)
-    assert (answer.status_code, answer.get_json()) == (200, {"status": "ok"})
-    assert client.head(path).status_code == 200
