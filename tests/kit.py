@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from bridge.intake import Intake, receive
 from bridge.sandbox import RunningSandbox, discover, serve_sandbox
 from bridge.sandbox.faults import Fault
 from bridge.store import Store, open_store
-from bridge.store.rows import Attempt, DeliveryRow
+from bridge.store.rows import Attempt, DeliveryRow, DeliveryState
 from bridge.worker import Worker
 
 STRIPE = REPOSITORY / "fixtures" / "providers" / "stripe"
@@ -151,3 +151,27 @@ def bench(
         finally:
             worker.close()
             store.close()
+
+
+Make = Callable[..., Bench]
+CUSTOMER = thing_of("invoice.paid")["customer"]
+SALE = ("invoice_payment.paid", "invoice.paid")
+EVERYTHING = body_of("refund.created").replace('"amount": 2000', '"amount": 5831')
+REFUND = ("refund.created", "refund.updated", "charge.refunded")
+
+
+@contextmanager
+def benches(path: Path, patch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Give a function that sets up a bridge with some of the vendors; take all of them down."""
+    with ExitStack() as made:
+
+        def set_up(*vendors: str, **settings: str) -> Bench:
+            return made.enter_context(bench(path, patch, vendors or None, **settings))
+
+        yield set_up
+
+
+def state(made: Bench, vendor: str) -> tuple[DeliveryState, str]:
+    """Return how the only delivery to a vendor stands, and why."""
+    row = made.delivery(vendor)
+    return row.state, row.reason

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit import Bench, bench, body_of, thing_of
+from kit import CUSTOMER, EVERYTHING, REFUND, SALE, Make, benches, state
 
 from bridge.http import Sender
 from bridge.model import Call, Told
@@ -16,36 +15,12 @@ from bridge.outbox import LEASE
 from bridge.planning import plan
 from bridge.store.rows import DeliveryState
 
-CUSTOMER = thing_of("invoice.paid")["customer"]
-SALE = ("invoice_payment.paid", "invoice.paid")
-EVERYTHING = body_of("refund.created").replace('"amount": 2000', '"amount": 5831')
-REFUND = ("refund.created", "refund.updated", "charge.refunded")
-
-Make = Callable[..., Bench]
-
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Return a function that sets up a bridge with some of the vendors."""
-    entered: list[AbstractContextManager[Bench]] = []
-
-    def set_up(*vendors: str, **settings: str) -> Bench:
-        context = bench(tmp_path / "bridge.db", monkeypatch, vendors or None, **settings)
-        entered.append(context)
-        return context.__enter__()
-
-    yield set_up
-    for context in entered:
-        context.__exit__(None, None, None)
-
-
-def state(made: Bench, vendor: str) -> tuple[DeliveryState, str]:
-    row = made.delivery(vendor)
-    return row.state, row.reason
-
-
-def statuses(made: Bench) -> set[str]:
-    return {made.sales(vendor)[0]["status"] for vendor in made.config.vendors}
+    with benches(tmp_path / "bridge.db", monkeypatch) as set_up:
+        yield set_up
 
 
 # ── no answer ────────────────────────────────────────────────────────────────────────────────────
