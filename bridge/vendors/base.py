@@ -23,9 +23,11 @@ from bridge.model import (
     Conversion,
     ConversionKind,
     Dead,
+    Done,
     Plan,
     Response,
     Retry,
+    Skip,
     Status,
     Told,
     Unknown,
@@ -167,6 +169,14 @@ def without_call(conversion: Conversion, click: Click | None, title: str) -> str
     if not click:
         return NO_CLICK
     return "" if conversion.customer else NO_CUSTOMER
+
+
+def told_for_good(conversion: Conversion, told: Told, why: str, remedy: str) -> Done | Skip:
+    """Answer for a vendor that cannot change what it was told: Done, or why it stays wrong."""
+    true = conversion.status is Status.APPROVED and conversion.value == told.amount
+    if true or conversion.kind is ConversionKind.LEAD:
+        return Done()
+    return Skip(f"{why}: {told.amount} stays credited instead of {conversion.value}; {remedy}")
 
 
 def asked_to_wait(response: Response) -> str:

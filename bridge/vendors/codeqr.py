@@ -17,7 +17,6 @@ from bridge.model import (
     Conversion,
     ConversionKind,
     Dead,
-    Done,
     Plan,
     Response,
     Retry,
@@ -33,6 +32,7 @@ from bridge.vendors.base import (
     VendorSettings,
     asked_to_wait,
     json_object,
+    told_for_good,
     without_call,
 )
 
@@ -50,6 +50,9 @@ PROCESSORS = {
 }
 CUSTOMER_LENGTH, INVOICE_LENGTH, METADATA_LENGTH = 100, 255, 10_000
 REFERENCE = "codeqr_id_"
+
+NO_REFUNDS = "CodeQR has no public refund call"
+REMEDY = "correct it there by hand"
 
 
 class CodeqrSettings(VendorSettings):
@@ -77,7 +80,7 @@ class Codeqr(Vendor[CodeqrSettings]):
     def next_call(self, conversion: Conversion, told: Told) -> Plan:
         """Tell a lead or a sale once; say why anything after it is not told."""
         if not told.nothing:
-            return self._after(conversion, told)
+            return told_for_good(conversion, told, NO_REFUNDS, REMEDY)
         click = conversion.clicks.get(self.name)
         reason = without_call(conversion, click, self.title)
         if reason or click is None:
@@ -104,16 +107,6 @@ class Codeqr(Vendor[CodeqrSettings]):
         """Find the click in a client_reference_id of the form codeqr_id_<click>."""
         prefix, mark, click = reference.partition(REFERENCE)
         return {"click_id": click.strip()} if mark and not prefix and click.strip() else None
-
-    def _after(self, conversion: Conversion, told: Told) -> Plan:
-        if conversion.kind is ConversionKind.LEAD or (
-            conversion.status is Status.APPROVED and conversion.value == told.amount
-        ):
-            return Done()
-        return Skip(
-            f"CodeQR has no public refund call: {told.amount} stays credited instead of "
-            f"{conversion.value}; correct it there by hand"
-        )
 
 
 def units(amount: Money) -> int:

@@ -14,7 +14,6 @@ from bridge.model import (
     Conversion,
     ConversionKind,
     Dead,
-    Done,
     Plan,
     Response,
     Skip,
@@ -28,10 +27,14 @@ from bridge.vendors.base import (
     Vendor,
     VendorSettings,
     json_object,
+    told_for_good,
     without_call,
 )
 
 SALE, LEAD = "sale", "lead"
+
+NO_REFUNDS = "Taapit has no refund call"
+REMEDY = "correct it there by hand"
 
 
 class TaapitSettings(VendorSettings):
@@ -57,7 +60,7 @@ class Taapit(Vendor[TaapitSettings]):
     def next_call(self, conversion: Conversion, told: Told) -> Plan:
         """Tell a lead or a sale once; say why anything after it is not told."""
         if not told.nothing:
-            return self._after(conversion, told)
+            return told_for_good(conversion, told, NO_REFUNDS, REMEDY)
         click = conversion.clicks.get(self.name)
         reason = without_call(conversion, click, self.title)
         if reason or click is None:
@@ -89,16 +92,6 @@ class Taapit(Vendor[TaapitSettings]):
         if response.status == 404:
             return Dead(f"the click is unknown to Taapit or has expired: {words}")
         return Dead(words)
-
-    def _after(self, conversion: Conversion, told: Told) -> Plan:
-        if conversion.kind is ConversionKind.LEAD or (
-            conversion.status is Status.APPROVED and conversion.value == told.amount
-        ):
-            return Done()
-        return Skip(
-            f"Taapit has no refund call: {told.amount} stays credited instead of "
-            f"{conversion.value}; correct it there by hand"
-        )
 
     def _call(
         self, step: str, conversion: Conversion, click: Mapping[str, str], more: dict[str, object]

@@ -23,7 +23,6 @@ from bridge.model import (
     Conversion,
     ConversionKind,
     Dead,
-    Done,
     Item,
     Plan,
     Response,
@@ -37,6 +36,7 @@ from bridge.vendors.base import (
     Vendor,
     VendorSettings,
     json_object,
+    told_for_good,
     without_call,
 )
 
@@ -51,6 +51,9 @@ NOBODY = (
     "no identity known for this customer: Tracify needs an e-mail, or IP address and browser, "
     "seen before the purchase"
 )
+
+NO_REFUNDS = "Tracify has no refund call"
+REMEDY = "ask Tracify to correct it"
 
 
 class TracifySettings(VendorSettings):
@@ -85,7 +88,7 @@ class Tracify(Vendor[TracifySettings]):
         if conversion.kind is ConversionKind.LEAD:
             return Skip("Tracify takes no leads")
         if not told.nothing:
-            return self._after(conversion, told)
+            return told_for_good(conversion, told, NO_REFUNDS, REMEDY)
         click = conversion.clicks.get(self.name)
         reason = without_call(conversion, click, self.title)
         if reason or click is None:
@@ -129,14 +132,6 @@ class Tracify(Vendor[TracifySettings]):
             if _is_campaign(name)
         }
         return hashes | {k: v for k, v in place.items() if v} | campaign if hashes else None
-
-    def _after(self, conversion: Conversion, told: Told) -> Plan:
-        if conversion.status is Status.APPROVED and conversion.value == told.amount:
-            return Done()
-        return Skip(
-            f"Tracify has no refund call: {told.amount} stays credited instead of "
-            f"{conversion.value}; ask Tracify to correct it"
-        )
 
     def _sale(self, conversion: Conversion, click: Click) -> Call:
         event = {
