@@ -12,6 +12,7 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from urllib.parse import parse_qsl, urlsplit
 
 from bridge.model import Click, Context, Conversion, Payment
 from bridge.vendors.base import AnyVendor
@@ -114,13 +115,23 @@ def _external_ids(
 
 
 def _carried(vendor: AnyVendor, context: Context) -> Click | None:
-    """Return the click of one vendor that a payment carries in its metadata or reference."""
+    """Return the click of one vendor that a payment carries in metadata, reference or address."""
     for name in vendor.click_names:
         if (value := context.metadata.get(name)) and (click := _read(vendor, value)):
             return click
-    return (vendor.read_reference(context.reference) if context.reference else None) or (
-        vendor.capture(context)
+    return (
+        (vendor.read_reference(context.reference) if context.reference else None)
+        or _landed(vendor, context)
+        or vendor.capture(context)
     )
+
+
+def _landed(vendor: AnyVendor, context: Context) -> Click | None:
+    """Return the click with which the buyer came in, by the parameters of that address."""
+    try:
+        return vendor.read_landing(dict(parse_qsl(urlsplit(context.url).query)))
+    except ValueError:
+        return None
 
 
 def _read(vendor: AnyVendor, value: object) -> Click | None:

@@ -112,13 +112,16 @@ class Payment:
     `references` are the provider's ids of everything this payment belongs to. `occurred_at` is when
     the provider says this state came about, `started_at` when the movement itself was made.
     `final` marks a state that no later report can undo. A sale has `amount` (what was paid) and
-    `net` (that minus tax and shipping); `rank` orders the descriptions of one sale (an invoice, 0,
-    names the order; a bare payment intent, 2, only where nothing better does). A credit `contains`
-    the refunds that its amount includes. A link between a source of money and a sale carries as
-    `amount` what that source paid of it.
+    `net` (that minus tax and shipping), and `presentment` where the buyer paid in another currency
+    (what was paid, in that one); `rank` orders the descriptions of one sale (an invoice, 0, names
+    the order; a bare payment intent, 2, only where nothing better does). What goes back has a `net`
+    where the provider says what of it was neither tax nor shipping; a negative amount gives back
+    what was taken. A credit `contains` the refunds that its amount includes. A link between a
+    source of money and a sale carries as `amount` what that source paid of it.
 
     `keys` (who paid, strongest first) and `clicks` (ids carried by the payment itself) are filled
-    in by `attribution.identify` from `customer` and `context`, which then goes.
+    in by `attribution.identify` from `customer` and `context`, which then goes. `redacted` marks
+    one whose person was removed since.
     """
 
     id: str
@@ -131,6 +134,7 @@ class Payment:
     started_at: datetime | None = None
     amount: Money | None = None
     net: Money | None = None
+    presentment: Money | None = None
     rank: int = 0
     contains: frozenset[str] = frozenset()
     subscription: str = ""
@@ -142,6 +146,23 @@ class Payment:
     context: Context | None = None
     keys: tuple[str, ...] = ()
     clicks: Mapping[str, Click] = field(default_factory=dict)
+    redacted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """Ask that a person's data be removed, and that of their orders; amounts stay.
+
+    The person is known by any of a provider's `customer` id and an `email`; `references` name
+    orders. `everyone` asks it for all persons of the provider's `account`.
+    """
+
+    provider: str
+    account: str = ""
+    customer: str = ""
+    email: str = field(default="", repr=False)
+    references: frozenset[str] = frozenset()
+    everyone: bool = False
 
 
 # ── what is to be credited ───────────────────────────────────────────────────────────────────────
@@ -178,7 +199,7 @@ class Conversion:
     what was paid, less its share of what was taken back. `customer` is the merchant's own id where
     it is known, else the provider's. `clicks` holds, per vendor, the click it is credited to.
     `renewal` marks every paid order of a subscription but the first. `due_at` is set where the
-    sale should not be told before then.
+    sale should not be told before then. `redacted` marks one whose customer was removed.
     """
 
     id: str
@@ -201,6 +222,7 @@ class Conversion:
     items: tuple[Item, ...] = ()
     keys: tuple[str, ...] = ()
     clicks: Mapping[str, Click] = field(default_factory=dict)
+    redacted: bool = False
 
 
 # ── what a vendor is told ────────────────────────────────────────────────────────────────────────

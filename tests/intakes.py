@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cases import unsigned
 from conftest import REPOSITORY
 from stores import LATER, NOW, a_call, an_attempt, opened
 
@@ -89,7 +90,7 @@ class Desk:
     intake: Intake
 
     def read(self, body: str) -> Event:
-        return self.config.providers["stripe"].read(body)
+        return self.config.providers["stripe"].read(unsigned(body))
 
     def take(
         self, *names: str, bodies: Iterable[str] = (), now: datetime = NOW

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import case_of, required, unsigned
 from conftest import REPOSITORY
 
 from bridge import config
 from bridge.config import Config
 from bridge.http import Sender
 from bridge.intake import Intake, receive
+from bridge.model import WebhookRequest
+from bridge.providers import discover as discover_providers
 from bridge.sandbox import RunningSandbox, discover, serve_sandbox
 from bridge.sandbox.faults import Fault
 from bridge.store import Store, open_store
@@ -25,6 +28,7 @@ from bridge.worker import Worker
 
 STRIPE = REPOSITORY / "fixtures" / "providers" / "stripe"
 API_KEY = "test-click-api-key"
+Sent = tuple[str, WebhookRequest]  # a provider's name, and what it sends
 VENDOR_SETTINGS = {
     "TAAPIT_API_KEY": "taapit_sk_test",
     "CODEQR_API_KEY": "codeqr-test-key",
@@ -59,6 +63,22 @@ def thing_of(name: str) -> dict[str, Any]:
     return thing
 
 
+def sent_as(name: str) -> Sent:
+    """Return the provider of a fixture, and the request it makes."""
+    provider = name.partition("/")[0]
+    known = provider if provider in discover_providers() else "stripe"
+    return known, case_of(name if known == provider else f"stripe/{name}").request
+
+
+def settings_of(*names: str) -> dict[str, str]:
+    """Return made-up settings that switch providers on, as environment variables."""
+    return {
+        f"{name}_{field}".upper(): value
+        for name in names
+        for field, value in required(name).items()
+    }
+
+
 @dataclass
 class Clock:
     """Tell a time that only moves when it is told to."""
@@ -70,6 +90,10 @@ class Clock:
 
     def advance(self, **by: float) -> None:
         self.now += timedelta(**by)
+
+    def catch_up(self) -> None:
+        """Go on to the time that commands tell, if it is later."""
+        self.now = max(self.now, datetime.now(UTC))
 
 
 @dataclass
@@ -90,15 +114,22 @@ class Bench:
         now = self.clock()
         Intake(self.store, self.config).add_clicks(keys, known, now, now, exact=False)
 
-    def receive(self, *names: str, bodies: Iterable[str] = ()) -> None:
-        """Take in fixtures of Stripe's, or bodies, and process them; deliver nothing yet."""
-        for body in (*map(body_of, names), *bodies):
-            receive(self.store, self.config.providers["stripe"].read(body), self.clock())
+    def receive(
+        self, *names: str, bodies: Iterable[str] = (), requests: Iterable[Sent] = ()
+    ) -> None:
+        """Take in fixtures, bodies of Stripe's, or requests; process them, deliver nothing yet.
+
+        A fixture of Stripe's is named by its event, others by their provider, too:
+        "paddle/transaction.completed".
+        """
+        sent = [*map(sent_as, names), *(("stripe", unsigned(body)) for body in bodies), *requests]
+        for provider, request in sent:
+            receive(self.store, self.config.providers[provider].read(request), self.clock())
         self.worker.process_events()
 
-    def play(self, *names: str, bodies: Iterable[str] = ()) -> None:
-        """Take in fixtures or bodies, and deliver what is due."""
-        self.receive(*names, bodies=bodies)
+    def play(self, *names: str, bodies: Iterable[str] = (), requests: Iterable[Sent] = ()) -> None:
+        """Take in fixtures, bodies or requests, and deliver what is due."""
+        self.receive(*names, bodies=bodies, requests=requests)
         self.worker.drain()
 
     def delivery(self, vendor: str) -> DeliveryRow:
@@ -130,7 +161,7 @@ def bench(
         values = {
             "DATABASE_URL": f"sqlite:///{path}",
             "BRIDGE_API_KEY": API_KEY,
-            "STRIPE_WEBHOOK_SECRET": "whsec_made_up_for_tests",
+            **settings_of(*discover_providers()),
             **{f"{name}_BASE_URL".upper(): f"{running.url}/{name}" for name in wanted},
             **{
                 name: value

@@ -119,6 +119,7 @@ def test_a_dead_delivery_is_retried(shop: Bench) -> None:
     (dead,) = listed("deliveries", "--state", "dead")
     assert "422" in dead["reason"]
     assert printed("retry", dead["id"]) == "1 delivery is due now\n"
+    shop.clock.catch_up()
     shop.worker.drain()
     assert len(shop.sales("tapfiliate")) == 1
     assert listed("deliveries", "--state", "dead") == []
@@ -133,6 +134,7 @@ def test_an_unknown_outcome_is_resolved_by_a_person(shop: Bench, answer: str, sa
     (unknown,) = listed("deliveries", "--state", "unknown")
     assert "bridge resolve" in complaint(1, "retry", unknown["id"])
     assert unknown["id"] in printed("resolve", unknown["id"], answer)
+    shop.clock.catch_up()
     shop.worker.drain()
     assert len(shop.sales("taapit")) == sales
     assert listed("deliveries", "--state", "unknown") == []

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from cases import event_of
 from hypothesis import given
 from hypothesis import strategies as st
 from kit import STRIPE
@@ -55,7 +56,7 @@ def read(body: str) -> None:
     """Read a body as far as it can be read, and write down what it means as the store does."""
     for provider in (PLAIN, COUNTING):
         with suppress(PayloadError, MoneyError):
-            for payment in provider.normalise(provider.read(body)):
+            for payment in provider.normalise(event_of(provider, body)):
                 stored = codec.dump(payment)
                 stored.encode("utf-8")
                 assert codec.load(Payment, stored) == payment

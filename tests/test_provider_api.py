@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import event_of
 from conftest import REPOSITORY
 from kit import body_of, thing_of
 from stripe_stand_in import StandIn, stripe_stand_in
@@ -93,7 +94,7 @@ def test_a_look_up_asks_for_the_invoices_that_a_payment_intent_paid(
 def test_what_is_looked_up_means_what_its_webhook_would(stand_in: StandIn, api: StripeApi) -> None:
     stand_in.payments = [LINK]
     reader = Stripe(settings())
-    sent = reader.read(body_of("invoice_payment.paid@before-sale"))
+    sent = event_of(reader, body_of("invoice_payment.paid@before-sale"))
 
     (found,) = api.look_up(INTENT, "", sent.occurred_at)
 
@@ -228,7 +229,7 @@ def test_a_fetched_object_means_what_its_snapshot_would(
     thing = thing_of(name)
     stand_in.objects[f"/v1/{PATHS[kind]}/{thing['id']}"] = thing
     reader = Stripe(settings())
-    event = reader.read(thin(name, thing))
+    event = event_of(reader, thin(name, thing))
 
     (fetched,) = api.fetch(event, NOW)
 
@@ -236,7 +237,7 @@ def test_a_fetched_object_means_what_its_snapshot_would(
     assert not fetched.waits_for
     assert (fetched.id, fetched.type) == ("fetched_evt_thin_1", name)
     assert (fetched.fetched, fetched.occurred_at) == (True, NOW)
-    sent = reader.normalise(replace(reader.read(body_of(name)), account=""))
+    sent = reader.normalise(replace(event_of(reader, body_of(name)), account=""))
     assert reader.normalise(fetched) == [replace(each, occurred_at=NOW) for each in sent]
 
 
@@ -246,7 +247,7 @@ def test_that_funds_moved_is_told_by_the_event_when_it_happened(
 ) -> None:
     thing = thing_of(f"charge.dispute.{name}")
     stand_in.objects[f"/v1/disputes/{thing['id']}"] = thing
-    event = Stripe(settings()).read(thin(f"charge.dispute.{name}", thing))
+    event = event_of(Stripe(settings()), thin(f"charge.dispute.{name}", thing))
 
     (fetched,) = api.fetch(event, NOW)
 
@@ -258,8 +259,8 @@ def test_a_thin_event_of_a_connected_account_is_fetched_in_its_name(
 ) -> None:
     thing = thing_of("charge.refunded")
     stand_in.objects[f"/v1/charges/{thing['id']}"] = thing
-    event = Stripe(settings()).read(
-        thin("charge.refunded", thing, context="acct_1", livemode=False)
+    event = event_of(
+        Stripe(settings()), thin("charge.refunded", thing, context="acct_1", livemode=False)
     )
 
     (fetched,) = api.fetch(event, NOW)
@@ -276,7 +277,7 @@ def test_a_thin_event_that_names_nothing_we_know_is_not_fetched(
 ) -> None:
     body = thin("charge.refunded", thing_of("charge.refunded"), related_object=related)
     with pytest.raises(ProviderApiError, match="names no object we know") as raised:
-        api.fetch(Stripe(settings()).read(body), NOW)
+        api.fetch(event_of(Stripe(settings()), body), NOW)
     assert not raised.value.retry
 
 
@@ -285,7 +286,7 @@ def test_a_fetched_object_must_be_the_one_asked_for(
     stand_in: StandIn, api: StripeApi, answer: bytes
 ) -> None:
     stand_in.fault = (200, answer)
-    event = Stripe(settings()).read(body_of(THIN))
+    event = event_of(Stripe(settings()), body_of(THIN))
     with pytest.raises(ProviderApiError) as raised:
         api.fetch(event, NOW)
     assert raised.value.retry
@@ -293,7 +294,7 @@ def test_a_fetched_object_must_be_the_one_asked_for(
 
 def test_an_object_that_is_gone_is_not_asked_for_again(stand_in: StandIn, api: StripeApi) -> None:
     with pytest.raises(ProviderApiError, match="No such object") as raised:
-        api.fetch(Stripe(settings()).read(body_of(THIN)), NOW)
+        api.fetch(event_of(Stripe(settings()), body_of(THIN)), NOW)
     assert not raised.value.retry
     assert [each.path for each in stand_in.asked] == ["/v1/charges/ch_3QNNzNZk4Tp9WvLq0Az3rZ7k"]
 

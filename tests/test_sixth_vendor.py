@@ -38,6 +38,7 @@ import json, sys
 from datetime import UTC, datetime
 from bridge import config, logs
 from bridge.intake import Intake, receive
+from bridge.model import WebhookRequest
 from bridge.store import open_store
 from bridge.worker import Worker
 
@@ -50,7 +51,7 @@ for name in ("invoice_payment.paid", "invoice.paid", "refund.created@everything"
     body = open(path).read()
     if name.endswith("@everything"):
         body = body.replace('"amount": 2000', '"amount": 5831')
-    event = settings.providers["stripe"].read(body)
+    event = settings.providers["stripe"].read(WebhookRequest({}, body.encode()))
     receive(store, event, datetime.now(UTC))
     if name == "invoice_payment.paid":
         customer = json.loads(open("fixtures/providers/stripe/invoice.paid/body.json").read())

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cases import event_of, unsigned
 from kit import body_of
 from pydantic import ValidationError
 
@@ -52,8 +53,7 @@ def stripe(secrets: str = "whsec_1") -> Stripe:
 
 
 def request(provider: Stripe, body: str = BODY, at: datetime = NOW) -> WebhookRequest:
-    signed = {name.lower(): value for name, value in provider.sign(body, at).items()}
-    return WebhookRequest(signed, body.encode())
+    return provider.sign(unsigned(body), at)
 
 
 @pytest.mark.parametrize("seconds", [-300, -299, 0, 299, 300])
@@ -99,21 +99,21 @@ def test_every_event_about_money_has_a_meaning() -> None:
 @pytest.mark.parametrize("livemode", [None, True, "?"])
 def test_only_what_says_so_is_test_traffic(livemode: object) -> None:
     event = {**json.loads(BODY), "livemode": livemode}
-    assert not stripe().read(json.dumps(event)).test
-    assert stripe().read(json.dumps(event | {"livemode": False})).test
+    assert not event_of(stripe(), json.dumps(event)).test
+    assert event_of(stripe(), json.dumps(event | {"livemode": False})).test
 
 
 @pytest.mark.parametrize("thing", [None, [], 7, "in_1", {}, {"id": None}, {"id": ""}])
 def test_an_event_without_its_object_cannot_be_read(thing: object) -> None:
     event = {**json.loads(BODY), "data": {"object": thing}}
     with pytest.raises(PayloadError):
-        stripe().normalise(stripe().read(json.dumps(event)))
+        stripe().normalise(event_of(stripe(), json.dumps(event)))
 
 
 def test_an_emoji_cut_in_two_does_not_cost_a_sale() -> None:
     event = json.loads(BODY)
     event["data"]["object"]["metadata"] = {"note": "thanks \ud83d", "cut\udc00": "x"}
-    (sale,) = stripe().normalise(stripe().read(json.dumps(event)))
+    (sale,) = stripe().normalise(event_of(stripe(), json.dumps(event)))
     assert sale.context is not None
     assert sale.context.metadata["note"] == "thanks ?"
     assert sale.context.metadata["cut?"] == "x"

@@ -10,9 +10,12 @@ import click
 
 import bridge
 from bridge.codec import loads
+from bridge.model import WebhookRequest
 
 BODY = "body.*"
 CASE = "case.json"
+JSON = "application/json; charset=utf-8"
+CONTENT_TYPES = {".form": "application/x-www-form-urlencoded"}
 PACKAGE = Path(bridge.__file__).parent
 # In an installed wheel the fixtures lie in the package, in a checkout beside it.
 ROOTS = (PACKAGE / "fixtures", PACKAGE.parent / "fixtures")
@@ -28,6 +31,12 @@ class FixtureFile:
     provider: str
     body: str
     headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def request(self) -> WebhookRequest:
+        """Return the request it makes, unsigned."""
+        headers = {"content-type": CONTENT_TYPES.get(self.path.suffix, JSON)} | self.headers
+        return WebhookRequest(headers, self.body.encode())
 
     @property
     def name(self) -> str:
@@ -87,7 +96,7 @@ def _headers(body: Path) -> dict[str, str]:
         return {}
     try:
         headers = loads(_read(case)).get("headers", {})
-        return {str(name): str(value) for name, value in headers.items()}
+        return {str(name).lower(): str(value) for name, value in headers.items()}
     except (ValueError, AttributeError):
         raise click.UsageError(f"{case} is not an object with headers") from None
 

@@ -112,13 +112,12 @@ def _signer(file: FixtureFile, config: Config) -> AnyProvider:
 
 def _post(session: requests.Session, url: str, file: FixtureFile, provider: AnyProvider) -> Plain:
     address = f"{url.rstrip('/')}/webhooks/{provider.route}"
-    headers = {"content-type": "application/json; charset=utf-8"} | file.headers
-    headers |= provider.sign(file.body, datetime.now(UTC))
+    request = provider.sign(file.request, datetime.now(UTC))
     try:
         answer = session.post(
             address,
-            data=file.body.encode(),
-            headers=headers,
+            data=request.body,
+            headers=dict(request.headers),
             timeout=TIMEOUT_SECONDS,
             allow_redirects=False,
         )

@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Protocol
 
+from bridge import providers
 from bridge.model import Event
 from bridge.providers.base import AnyProvider
 
@@ -34,5 +35,6 @@ def open_api(provider: AnyProvider) -> ProviderApi | None:
 
 
 def key_setting(provider: str) -> str:
-    """Return the setting that lets a provider be asked."""
-    return f"{provider.upper()}_API_KEY"
+    """Return the setting that lets a provider be asked, or "" for one that cannot be."""
+    field = providers.discover()[provider].key_field
+    return f"{provider}_{field}".upper() if field else ""

@@ -18,7 +18,7 @@ import stripe
 
 from bridge.codec import dumps, loads
 from bridge.errors import ProviderApiError
-from bridge.model import Event
+from bridge.model import Event, WebhookRequest
 from bridge.providers.base import dig, parse_json, text
 from bridge.providers.stripe import Stripe, StripeSettings
 from bridge.providers.stripe.meanings import DISPUTE_FUNDS
@@ -107,7 +107,8 @@ class StripeApi:
             "account": account or None,
             "data": {"object": thing},
         }
-        return replace(self._reader.read(dumps(body)), fetched=True)
+        request = WebhookRequest({}, dumps(body).encode())
+        return replace(self._reader.read(request), fetched=True)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

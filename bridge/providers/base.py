@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Generic, NoReturn, TypeVar
 from pydantic import AfterValidator, SecretStr
 
 from bridge.errors import PayloadError
-from bridge.model import Event, Payment, WebhookRequest
+from bridge.model import Erasure, Event, Payment, WebhookRequest
 from bridge.plugin import PluginSettings
 
 S = TypeVar("S", bound=PluginSettings)
@@ -30,6 +30,8 @@ class Provider(ABC, Generic[S]):
     title: ClassVar[str]
     """The provider's own spelling of its name: "Stripe"."""
     settings_type: ClassVar[type[PluginSettings]]
+    key_field: ClassVar[str] = ""
+    """The field of its settings that lets it be asked what its webhooks leave out, if any."""
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
@@ -44,20 +46,24 @@ class Provider(ABC, Generic[S]):
         """Return the verified event; raise SignatureError or PayloadError."""
 
     @abstractmethod
-    def read(self, body: str) -> Event:
-        """Return the event a body holds, without asking who sent it; raise PayloadError."""
+    def read(self, request: WebhookRequest) -> Event:
+        """Return the event a request holds, without asking who sent it; raise PayloadError."""
 
     @abstractmethod
     def normalise(self, event: Event) -> list[Payment]:
         """Return the payments an event tells of; raise PayloadError or MoneyError."""
 
     @abstractmethod
-    def sign(self, body: str, now: datetime) -> Mapping[str, str]:
-        """Return the headers with which the provider itself would send this body."""
+    def sign(self, request: WebhookRequest, now: datetime) -> WebhookRequest:
+        """Return the request as the provider itself would send it now; raise ConfigError."""
 
-    @abstractmethod
     def question(self, references: Iterable[str]) -> str:
         """Return the reference to ask the provider about when these have no sale, or ""."""
+        return ""
+
+    def erasure(self, event: Event) -> Erasure | None:
+        """Return whose data an event asks to be removed, if it asks that; raise PayloadError."""
+        return None
 
 
 AnyProvider = Provider[Any]
@@ -72,6 +78,14 @@ def _holds_one(value: SecretStr) -> SecretStr:
     if not secrets_in(value):
         raise ValueError("must hold a secret")
     return value
+
+
+def body_text(request: WebhookRequest) -> str:
+    """Return the body as text; raise PayloadError where it is none."""
+    try:
+        return request.body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise PayloadError("the body is not UTF-8 text") from None
 
 
 RotatingSecret = Annotated[SecretStr, AfterValidator(_holds_one)]

@@ -90,6 +90,8 @@ class Vendor(ABC, Generic[S]):
     default_url: ClassVar[str]
     click_names: ClassVar[tuple[str, ...]] = ()
     """Names under which a payment's metadata may carry its click id, best first."""
+    landing_names: ClassVar[tuple[str, ...]] = ()
+    """Names of the URL parameters with which a visitor that it sent lands, best first."""
     merges_clicks: ClassVar[bool] = False
     """Whether what a payment carries completes the stored click instead of replacing it."""
 
@@ -152,6 +154,14 @@ class Vendor(ABC, Generic[S]):
     def read_reference(self, reference: str) -> Click | None:
         """Return the click that a payment's free reference carries, if it is of this vendor."""
         return None
+
+    def read_landing(self, parameters: Mapping[str, str]) -> Click | None:
+        """Return the click in the parameters of the address where a visitor came in, if any.
+
+        Raises ValueError for a value that is no click.
+        """
+        found = (parameters[name] for name in self.landing_names if parameters.get(name))
+        return next(map(self.read_click, found), None)
 
     def capture(self, context: Context) -> Click | None:
         """Make a click of what was seen beside a payment, for a vendor that has no click ids."""

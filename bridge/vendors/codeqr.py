@@ -72,6 +72,7 @@ class Codeqr(Vendor[CodeqrSettings]):
     settings_type = CodeqrSettings
     default_url = "https://api.codeqr.io"
     click_names = ("codeqr_click_id", "cq_id", "dub_id")
+    landing_names = ("cq_id", "dub_id")
 
     def authorize(self) -> Mapping[str, str]:
         """Carry the key as a bearer token."""

@@ -52,6 +52,7 @@ class Taapit(Vendor[TaapitSettings]):
     settings_type = TaapitSettings
     default_url = "https://track.taap.it"
     click_names = ("taapit_click_id", "ta_tid", "taapitTrackingId")
+    landing_names = ("ta_tid",)
 
     def authorize(self) -> Mapping[str, str]:
         """Carry the key as a bearer token."""

@@ -45,6 +45,12 @@ CREATE_PATH, UPDATE_PATH = "/1.7/pb/con/c/", "/1.7/pb/con/u/"
 CUSTOMER_PATH = "/1.7/pb/cus/c/"
 LOOK_UP_PATH = "/1.6/conversions/"
 CLICK_KINDS = ("coupon", "click_id", "referral_code", "asset_id", "source_id")
+# What its links carry, best first: https://docs.tapfiliate.com (parameters of an affiliate's link)
+LANDING_KINDS = (
+    {"click_id": "click_id"},
+    {"tap_a": "asset_id", "tap_s": "source_id"},
+    {"ref": "referral_code"},
+)
 CREATES = frozenset({SALE, LEAD})
 TAKEN_WORDS = ("unique", "already", "taken", "exists", "duplicate")
 
@@ -124,6 +130,13 @@ class Tapfiliate(Vendor[TapfiliateSettings]):
         if ("asset_id" in kinds) is not ("source_id" in kinds):
             raise ValueError("needs asset_id and source_id together")
         return kinds
+
+    def read_landing(self, parameters: Mapping[str, str]) -> Click | None:
+        """Read a click id, an asset and its source, or an affiliate's referral code."""
+        for kinds in LANDING_KINDS:
+            if all(map(parameters.get, kinds)):
+                return self.read_click({kind: parameters[name] for name, kind in kinds.items()})
+        return None
 
     # ── calls ──
 

@@ -75,6 +75,7 @@ class Trackdesk(Vendor[TrackdeskSettings]):
     settings_type = TrackdeskSettings
     default_url = ""
     click_names = ("trackdesk_click_id", "trakdesk_cid", "trackdesk_cid")
+    landing_names = ("cid",)
 
     @property
     def base_url(self) -> str:

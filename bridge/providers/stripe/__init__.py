@@ -9,13 +9,22 @@ claim: an endpoint's version is pinned when it is made, and events fetched later
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from stripe import SignatureVerificationError, WebhookSignature
 
 from bridge.errors import PayloadError, SignatureError
 from bridge.model import Event, Payment, WebhookRequest
-from bridge.providers.base import Provider, dig, moment, parse_json, secrets_in, text
+from bridge.providers.base import (
+    Provider,
+    body_text,
+    dig,
+    moment,
+    parse_json,
+    secrets_in,
+    text,
+)
 from bridge.providers.stripe.meanings import MEANINGS
 from bridge.providers.stripe.settings import StripeSettings
 
@@ -30,6 +39,7 @@ class Stripe(Provider[StripeSettings]):
     name = "stripe"
     title = "Stripe"
     settings_type = StripeSettings
+    key_field = "api_key"
 
     def verify(self, request: WebhookRequest, now: datetime) -> Event:
         """Check the signature against every secret, and its age 300 s either way."""
@@ -40,19 +50,17 @@ class Stripe(Provider[StripeSettings]):
                 "STRIPE_WEBHOOK_SECRET",
                 code="missing_signature",
             )
-        try:
-            body = request.body.decode("utf-8")
-        except UnicodeDecodeError:
-            raise PayloadError("the body is not UTF-8 text") from None
+        body = body_text(request)
         if not any(
             _is_signed(body, header, key) for key in secrets_in(self.settings.webhook_secret)
         ):
             raise SignatureError("Stripe-Signature does not match (check STRIPE_WEBHOOK_SECRET)")
         _check_age(header, now)
-        return self.read(body)
+        return self.read(request)
 
-    def read(self, body: str) -> Event:
+    def read(self, request: WebhookRequest) -> Event:
         """Read a snapshot event, or a thin one that waits for its object to be fetched."""
+        body = body_text(request)
         data = parse_json(body, "Stripe")
         id, kind = data.get("id"), data.get("type")
         if not (isinstance(id, str) and isinstance(kind, str) and id and kind):
@@ -81,11 +89,13 @@ class Stripe(Provider[StripeSettings]):
             raise PayloadError(f"{event.type} {event.id} has no data.object")
         return meaning(event, thing, self.settings)
 
-    def sign(self, body: str, now: datetime) -> Mapping[str, str]:
+    def sign(self, request: WebhookRequest, now: datetime) -> WebhookRequest:
         """Sign as Stripe does, with the first of the secrets."""
         secret = secrets_in(self.settings.webhook_secret)[0]
-        at = int(now.timestamp())
-        return {"Stripe-Signature": WebhookSignature.generate_signature_header(body, secret, at)}
+        header = WebhookSignature.generate_signature_header(
+            body_text(request), secret, int(now.timestamp())
+        )
+        return replace(request, headers={**request.headers, "stripe-signature": header})
 
     def question(self, references: Iterable[str]) -> str:
         """Ask by payment intent: the only key that InvoicePayment.list takes."""
