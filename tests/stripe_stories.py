@@ -6,7 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from cases import unsigned
 from hypothesis import strategies as st
+from kit import Sent
+from story import left
 
 START = 1_794_000_000  # in November 2026
 CUSTOMER = "cus_story"
@@ -18,8 +21,22 @@ class Story:
 
     paid: int
     tax: int
+    customer: str = f"stripe:{CUSTOMER}"
+    currency: str = "EUR"
+    lost: bool = False
     events: list[str] = field(default_factory=list)
     refunds: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def requests(self) -> list[Sent]:
+        """Return the events as Stripe sends them."""
+        return [("stripe", unsigned(event)) for event in self.events]
+
+    @property
+    def due(self) -> dict[str, int]:
+        """Return what is left of the net."""
+        taken = self.paid if self.lost else sum(self.refunds.values())
+        return {"in_story": left(self.paid - self.tax, self.paid, taken)}
 
     def tell(self, kind: str, thing: dict[str, Any]) -> None:
         """Add an event about an object."""
@@ -81,6 +98,7 @@ class Story:
 
     def dispute(self, *, won: bool) -> None:
         """Have the bank dispute everything, and decide it."""
+        self.lost = not won
         for kind, status in (
             ("charge.dispute.created", "needs_response"),
             ("charge.dispute.funds_withdrawn", "needs_response"),

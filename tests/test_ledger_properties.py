@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bridge import codec
 from bridge.ledger import NET, TOTAL, connect, fold
 from bridge.model import Conversion, Payment, PaymentKind, Status
-from bridge.money import divide_half_even
+from bridge.money import Money, divide_half_even
 
 GIVES = {PaymentKind.SALE, PaymentKind.LINK}
 bases = st.sampled_from((NET, TOTAL))
@@ -71,6 +71,35 @@ def test_amounts_stay_within_what_was_paid(history: list[Payment], basis: str) -
         else:
             assert 0 <= each.value.minor <= each.paid.minor
             assert 0 <= each.taken_back.minor <= each.paid.minor
+
+
+@given(st.data(), histories(), bases)
+def test_whatever_is_said_of_nets_and_currencies_order_does_not_matter(
+    data: st.DataObject, history: list[Payment], basis: str
+) -> None:
+    told = [_with_more(data, each) for each in history]
+    folded = fold(told, basis)
+    assert written(fold(data.draw(st.permutations(told)), basis)) == written(folded)
+    for each in folded:
+        assert each.status is Status.PARKED or 0 <= each.value.minor <= each.paid.minor
+        assert each.status is Status.PARKED or 0 <= each.taken_back.minor <= each.paid.minor
+
+
+def _with_more(data: st.DataObject, payment: Payment) -> Payment:
+    """Say of what went back how much of it was net, or that it was in the buyer's currency."""
+    if payment.kind is PaymentKind.SALE:
+        return replace(payment, presentment=Money(3 * _units(payment) + 1, "USD"))
+    if payment.kind not in {PaymentKind.REFUND, PaymentKind.DISPUTE}:
+        return payment
+    amount = _units(payment)
+    net = data.draw(st.sampled_from([None, 0, amount // 2, amount, -amount]))
+    sign = data.draw(st.sampled_from([1, 1, -1]))
+    currency = data.draw(st.sampled_from(["EUR", "EUR", "USD"]))
+    return replace(
+        payment,
+        amount=Money(sign * amount, currency),
+        net=None if net is None else Money(net, currency),
+    )
 
 
 @given(histories())
@@ -229,3 +258,7 @@ def test_a_cumulative_total_makes_up_for_every_refund_that_was_not_reported(
     sale = payment("pi", PaymentKind.SALE, 0, amount=10_000, rank=2)
     (conversion,) = fold([sale, *told])
     assert conversion.taken_back.minor == truth
+
+
+def _units(payment: Payment) -> int:
+    return payment.amount.minor if payment.amount else 0

@@ -9,7 +9,7 @@ from histories import euro, refund, sale
 
 from bridge.errors import MoneyError
 from bridge.ledger import NET, TOTAL, fold, mark_renewals
-from bridge.model import Payment, Status
+from bridge.model import Payment, PaymentState, Status
 from bridge.money import Money
 
 APPROVED, DISAPPROVED = Status.APPROVED, Status.DISAPPROVED
@@ -61,6 +61,86 @@ def test_a_sale_of_nothing_stays_approved(back: int) -> None:
 def test_one_order_has_one_currency(other: Payment) -> None:
     with pytest.raises(MoneyError, match=r"several currencies \(EUR, USD\): .*in_1"):
         fold([sale(), other])
+
+
+# ── what goes back in another proportion than it came ────────────────────────────────────────────
+
+TAXED = sale(amount=11_900, net=10_000)
+
+
+@pytest.mark.parametrize(
+    ("parts", "net", "total"),
+    [
+        pytest.param([(1900, 0)], 10_000, 10_000, id="all of the tax"),
+        pytest.param([(1, 0)], 10_000, 11_899, id="a cent of tax"),
+        pytest.param([(1900, 0), (5000, 5000)], 5000, 5000, id="the tax, then half of the rest"),
+        pytest.param([(1900, 0), (10_000, 10_000)], 0, 0, id="the tax, then the rest"),
+        pytest.param([(5950, 5000), (950, 0)], 5000, 5000, id="half, then the tax of the rest"),
+        pytest.param([(5950, 5000), (5950, 5000)], 0, 0, id="half and half"),
+        pytest.param([(5950, None), (5950, None)], 0, 0, id="half and half, nothing said of tax"),
+        pytest.param([(11_900, 10_000), (-11_900, -10_000)], 10_000, 11_900, id="there and back"),
+        pytest.param([(1000, 840)], 9160, 10_900, id="in proportion: the rule, to the cent"),
+        pytest.param([(1000, 841)], 9160, 10_900, id="in proportion but for a cent's rounding"),
+        pytest.param([(1000, 1000)], 9000, 10_900, id="without tax"),
+        pytest.param([(3000, 20_000)], 0, 8900, id="nonsense does not go below nothing"),
+    ],
+)
+def test_what_the_provider_says_was_net_is_taken_from_the_net(
+    parts: list[tuple[int, int | None]], net: int, total: int
+) -> None:
+    refunds = [
+        replace(refund(f"re_{i}", 1, amount, "in_1"), net=None if part is None else euro(part))
+        for i, (amount, part) in enumerate(parts)
+    ]
+    for order in ([TAXED, *refunds], [*reversed(refunds), TAXED]):
+        (under_net,), (under_total,) = fold(order, NET), fold(order, TOTAL)
+        assert (under_net.value, under_total.value) == (euro(net), euro(total))
+        assert under_net.taken_back == euro(max(sum(amount for amount, _ in parts), 0))
+        assert (under_net.status is DISAPPROVED) is (net == 0)
+
+
+# ── what moved in the buyer's currency ───────────────────────────────────────────────────────────
+
+
+def dollars(id: str, minor: int, state: PaymentState = PaymentState.COUNTS) -> Payment:
+    return replace(refund(id, 1, 0, "in_1"), amount=Money(minor, "USD"), state=state)
+
+
+PRESENTED = replace(sale(amount=10_000, net=8000), presentment=Money(11_001, "USD"))
+
+
+@pytest.mark.parametrize(
+    ("refunds", "back", "value"),
+    [
+        ([dollars("re_1", 11_001)], 10_000, 0),
+        ([dollars(f"re_{i}", 3667) for i in range(3)], 10_000, 0),  # 33.33 + 33.34 + 33.33
+        ([dollars("re_1", 3667)], 3333, 5334),
+        ([dollars("re_1", 3667), refund("re_2", 1, 1000, "in_1")], 4333, 4534),
+        ([dollars("re_1", 3667), dollars("re_2", 3667, PaymentState.REVERSED)], 3333, 5334),
+        ([dollars("re_1", 3667), dollars("re_2", 3667, PaymentState.OPEN)], 3333, 5334),
+    ],
+)
+def test_the_buyers_currency_is_converted_at_the_orders_own_rate(
+    refunds: list[Payment], back: int, value: int
+) -> None:
+    (conversion,) = fold([*refunds, PRESENTED])
+    assert (conversion.taken_back, conversion.value) == (euro(back), euro(value))
+    assert fold([PRESENTED, *reversed(refunds)]) == (conversion,)
+    assert (conversion.status is DISAPPROVED) is (value == 0)
+
+
+@pytest.mark.parametrize("presentment", [None, Money(11_001, "CHF"), Money(0, "USD")])
+def test_a_currency_that_is_neither_cannot_be_converted(presentment: Money | None) -> None:
+    with pytest.raises(MoneyError, match=r"several currencies \(EUR, USD\)"):
+        fold([replace(PRESENTED, presentment=presentment), dollars("re_1", 100)])
+
+
+def test_refunds_in_two_currencies_wait_together_for_their_sale() -> None:
+    waiting = [dollars("re_2", 3667), refund("re_1", 1, 1000, "in_1")]
+    (parked,) = fold(waiting)
+    assert (parked.status, parked.order, parked.taken_back) == (Status.PARKED, "re_1", euro(1000))
+    (conversion,) = fold([*waiting, PRESENTED])
+    assert (conversion.status, conversion.taken_back) == (APPROVED, euro(4333))
 
 
 # ── renewals ─────────────────────────────────────────────────────────────────────────────────────
