@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from urllib.parse import quote
+from dataclasses import replace
+from urllib.parse import parse_qsl, quote
 
 import pytest
+from histories import sale
 from test_vendors import made
 
+from bridge.attribution import Rules, identify
 from bridge.model import Click, Context
 from bridge.vendors.tracify import tracify_hash
 
@@ -166,3 +169,40 @@ def test_no_person_is_captured() -> None:
 def test_others_capture_nothing() -> None:
     for name in ("taapit", "codeqr", "trackdesk", "tapfiliate"):
         assert made(name).capture(WHOLE) is None
+
+
+LANDINGS: list[tuple[str, str, Click | None]] = [
+    ("taapit", "ta_tid=rLnWe1uz9t282v7g&utm_source=x", {"click_id": "rLnWe1uz9t282v7g"}),
+    ("taapit", "tid=1", None),
+    ("codeqr", "cq_id=clk_1", {"click_id": "clk_1"}),
+    ("codeqr", "dub_id=clk_2", {"click_id": "clk_2"}),
+    ("codeqr", "dub_id=clk_2&cq_id=clk_1", {"click_id": "clk_1"}),
+    ("trackdesk", "cid=2c1f6f0e", {"cid": "2c1f6f0e"}),
+    ("tapfiliate", "ref=jane", {"referral_code": "jane"}),
+    ("tapfiliate", "ref=jane&click_id=c1", {"click_id": "c1"}),
+    ("tapfiliate", "tap_a=1-a&tap_s=2-s&ref=jane", {"asset_id": "1-a", "source_id": "2-s"}),
+    ("tapfiliate", "tap_a=1-a", None),
+    ("tapfiliate", "tap_vid=v1", None),
+    ("tracify", "trc_mcmp_id=1", None),
+]
+
+
+@pytest.mark.parametrize(("name", "query", "click"), LANDINGS)
+def test_a_visitor_lands_with_a_click(name: str, query: str, click: Click | None) -> None:
+    assert made(name).read_landing(dict(parse_qsl(query))) == click
+
+
+@pytest.mark.parametrize(
+    ("context", "click"),
+    [
+        (Context(url="https://shop.example/?ta_tid=landed"), "landed"),
+        (Context(url="https://shop.example/?ta_tid=landed", metadata={"ta_tid": "kept"}), "kept"),
+        (Context(url="http://[broken?ta_tid=landed"), None),
+        (Context(url=f"https://shop.example/?ta_tid={'x' * 256}"), None),
+    ],
+)
+def test_what_a_payment_carries_beats_where_its_buyer_landed(
+    context: Context, click: str | None
+) -> None:
+    paid = identify(replace(sale(), context=context), {"taapit": made("taapit")}, Rules())
+    assert paid.clicks == ({"taapit": {"click_id": click}} if click else {})

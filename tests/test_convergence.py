@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from bridge.worker import Worker
 EXAMPLES = settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-each_provider = pytest.mark.parametrize("provider", providers.discover())
+WITH_STORIES = [name for name in providers.discover() if find_spec(f"{name}_stories")]
+each_provider = pytest.mark.parametrize("provider", WITH_STORIES)
 
 
 def stories_of(provider: str) -> st.SearchStrategy[Story]:
@@ -124,6 +126,10 @@ def test_delivering_between_events_credits_the_same(
     gone = [each for each in mixed["conversions"] if each["status"] == "disapproved"]
     if len(gone) == len(story.due):
         assert credited(mixed["held"]["trackdesk"]) == 0
+
+
+def test_the_providers_that_come_with_bridge_have_stories() -> None:
+    assert {"paddle", "paddle_classic", "shopify", "stripe"} <= set(WITH_STORIES)
 
 
 def test_a_story_is_what_stripe_would_send() -> None:

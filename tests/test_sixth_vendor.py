@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from conftest import REPOSITORY
+from copied_tree import add_row, copy_tree, run, run_tests
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
@@ -68,11 +66,7 @@ store.close()
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """Copy the tree and add the vendor: one file, one fixture folder, one row."""
-    for name in ("bridge", "fixtures", "tests"):
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=ignore)
-    for name in ("README.md", "pyproject.toml"):
-        shutil.copy(REPOSITORY / name, tmp_path / name)
+    copy_tree(tmp_path)
     shutil.copy(REPOSITORY / "tests" / "acme_vendor.py", tmp_path / "bridge/vendors/acme.py")
     folder = tmp_path / "fixtures" / "vendors" / "acme"
     for part in ("calls", "answers"):
@@ -81,33 +75,17 @@ def tree(tmp_path: Path) -> Path:
     (folder / "calls" / "told.json").write_text(json.dumps(call))
     (folder / "answers" / "accepted.json").write_text(json.dumps(ANSWER))
     (folder / "settings.json").write_text(json.dumps({"api_key": "made-up"}))
-    readme = (tmp_path / "README.md").read_text("utf-8")
     row = (
         "| Acme (`acme`) | affiliate | yes | no | yes | no | yes | yes | yes | no | "
         "`acme_click_id` | "
-        "`ACME_API_KEY`: API key (required)<br>`ACME_BASE_URL`: address |\n"
+        "`ACME_API_KEY`: API key (required)<br>`ACME_BASE_URL`: address |"
     )
-    at = readme.index("| Taapit")
-    (tmp_path / "README.md").write_text(readme[:at] + row + readme[at:])
+    add_row(tmp_path, row, before="| Taapit")
     return tmp_path
 
 
-def run(tree: Path, *command: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tree), **settings}
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=tree,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-
-
 def test_passes_every_check_on_plugins(tree: Path) -> None:
-    files = ["tests/test_vendors.py", "tests/test_docs.py"]
-    result = run(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files)
+    result = run_tests(tree, "test_vendors", "test_docs")
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-1000:]
 
 
@@ -147,6 +125,6 @@ def test_works_end_to_end(tree: Path, tmp_path: Path) -> None:
 
 def test_is_missed_where_one_of_the_three_is_missing(tree: Path) -> None:
     shutil.rmtree(tree / "fixtures" / "vendors" / "acme")
-    result = run(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_vendors.py")
+    result = run_tests(tree, "test_vendors")
     assert result.returncode == 1
     assert "acme" in result.stdout
