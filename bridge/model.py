@@ -109,15 +109,16 @@ class Payment:
     The same movement comes many times, in many states and from several event types; what it means
     is decided by `ledger.fold`, which looks at all payments of an order as a set.
 
-    `references` are the provider's ids of everything this payment belongs to. `occurred_at` is when
-    the provider says this state came about, `started_at` when the movement itself was made.
-    `final` marks a state that no later report can undo. A sale has `amount` (what was paid) and
-    `net` (that minus tax and shipping), and `presentment` where the buyer paid in another currency
-    (what was paid, in that one); `rank` orders the descriptions of one sale (an invoice, 0, names
-    the order; a bare payment intent, 2, only where nothing better does). What goes back has a `net`
-    where the provider says what of it was neither tax nor shipping; a negative amount gives back
-    what was taken. A credit `contains` the refunds that its amount includes. A link between a
-    source of money and a sale carries as `amount` what that source paid of it.
+    `references` are the provider's ids of everything this payment belongs to, its own among them
+    unless it belongs to no order (it only says who a customer is). `occurred_at` is when the
+    provider says this state came about, `started_at` when the movement itself was made. `final`
+    marks a state that no later report can undo. A sale has `amount` (what was paid) and `net` (that
+    minus tax and shipping), and `presentment` where the buyer paid in another currency (what was
+    paid, in that one); `rank` orders the descriptions of one sale (an invoice, 0, names the order;
+    a bare payment intent, 2, only where nothing better does). What goes back has a `net` where the
+    provider says what of it was neither tax nor shipping; a negative amount gives back what was
+    taken. A credit `contains` the refunds that its amount includes. A link between a source of
+    money and a sale carries as `amount` what that source paid of it.
 
     `keys` (who paid, strongest first) and `clicks` (ids carried by the payment itself) are filled
     in by `attribution.identify` from `customer` and `context`, which then goes. `redacted` marks

@@ -145,6 +145,13 @@ def test_money_has_one_currency_and_a_sale_its_amounts(folder: Path) -> None:
 
 
 @each_folder
+def test_what_moves_money_is_found_by_its_own_id(folder: Path) -> None:
+    """Else it could not be parked: what stands alone is named by itself."""
+    for payment in payments_of(folder):
+        assert payment.amount is None or payment.id in payment.references
+
+
+@each_folder
 def test_nobody_is_real_and_nothing_is_secret(folder: Path) -> None:
     for path in filter(Path.is_file, folder.iterdir()):
         text = path.read_text(encoding="utf-8")

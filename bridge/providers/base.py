@@ -32,6 +32,8 @@ class Provider(ABC, Generic[S]):
     settings_type: ClassVar[type[PluginSettings]]
     key_field: ClassVar[str] = ""
     """The field of its settings that lets it be asked what its webhooks leave out, if any."""
+    key_needs: ClassVar[tuple[str, ...]] = ()
+    """The other fields that must be set with it."""
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
@@ -64,6 +66,10 @@ class Provider(ABC, Generic[S]):
     def erasure(self, event: Event) -> Erasure | None:
         """Return whose data an event asks to be removed, if it asks that; raise PayloadError."""
         return None
+
+    def advice(self) -> Iterable[str]:
+        """Return what a merchant may have forgotten to set, for `bridge doctor`."""
+        return ()
 
 
 AnyProvider = Provider[Any]
