@@ -15,10 +15,11 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    create_model,
     model_validator,
 )
 
-from bridge import attribution, vendors
+from bridge import attribution, providers, vendors
 from bridge.errors import WebhookError
 from bridge.intake import Intake
 from bridge.model import Context
@@ -45,15 +46,15 @@ STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class CustomerIds(BaseModel):
-    """Name a customer by at least one id; ids that come together are aliases from then on."""
+    """Name a customer by at least one id; ids that come together are aliases from then on.
+
+    Beside these, a customer may have an id at every provider: `stripe`, `shopify`.
+    """
 
     model_config = STRICT
 
     external_id: Id | None = None
     email: Id | None = None
-    stripe: Id | None = None
-    paddle: Id | None = None
-    shopify: Id | None = None
 
     @model_validator(mode="after")
     def _has_one(self) -> CustomerIds:
@@ -82,6 +83,16 @@ class ClickBody(BaseModel):
     clicks: dict[str, Any] = Field(default_factory=dict)
     context: Seen = Seen()
     occurred_at: Annotated[AwareDatetime, Field(ge=EARLIEST)] | None = None
+
+
+def _with_providers() -> type[ClickBody]:
+    """Return the body with the customer ids of every provider there is."""
+    ids: dict[str, Any] = dict.fromkeys(providers.discover(), (Id | None, None))
+    customer = create_model("Customer", __base__=CustomerIds, **ids)
+    return create_model("Body", __base__=ClickBody, customer=(customer, ...))
+
+
+BODY = _with_providers()
 
 
 class UnfitError(WebhookError):
@@ -140,7 +151,7 @@ def _read(raw: bytes) -> ClickBody:
     if NUL in raw:
         raise UnfitError({"body": "must hold no NUL character"})
     try:
-        return ClickBody.model_validate_json(raw)
+        return BODY.model_validate_json(raw)
     except ValidationError as error:
         raise UnfitError(dict(map(_field, error.errors(include_input=False)))) from None
 
