@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from bridge import config as settings
-from bridge import provider_api
+from bridge import provider_api, providers
 from bridge.cli.output import Column, print_json, print_line, print_table, some
 from bridge.cli.session import Plain, as_json
 from bridge.config import Config
@@ -56,7 +56,9 @@ def _check_store(store: Store) -> tuple[list[str], Plain]:
 def advice_on_settings(config: Config) -> Iterator[str]:
     """Yield what a merchant may have forgotten to set."""
     if not config.providers:
-        yield "no provider is configured: set STRIPE_WEBHOOK_SECRET"
+        yield f"no provider is configured: set {_ways_in()}"
+    for provider in config.providers.values():
+        yield from provider.advice()
     if not config.vendors:
         yield "no vendor is configured: nothing will be delivered"
     if config.settings.api_key is None:
@@ -99,13 +101,30 @@ def _advice_on_parked(config: Config, store: Store) -> Iterator[str]:
     parked = store.orders.newest(Status.PARKED, 100_000)
     for name in sorted({each.provider for each in parked}):
         count = sum(each.provider == name for each in parked)
-        provider = config.providers.get(name)
-        asked = provider is not None and provider_api.open_api(provider) is not None
-        remedy = (
-            "it is being asked for" if asked else f"set {provider_api.key_setting(name)} to ask"
-        )
         orders = some(count, "order", "orders")
-        yield f"{orders} of {name} had money taken back, but the sale never arrived: {remedy}"
+        yield (
+            f"{orders} of {name} had money taken back, but the sale never arrived: "
+            f"{_remedy(config, name)}"
+        )
+
+
+def _remedy(config: Config, name: str) -> str:
+    """Say how the sale that a parked order lacks can still be had."""
+    provider = config.providers.get(name)
+    if provider is not None and provider_api.can_ask(provider):
+        return "it is being asked for"
+    if key := provider_api.key_setting(name):
+        return f"set {key} to ask"
+    return f"have its webhook sent again from {providers.discover()[name].title}"
+
+
+def _ways_in() -> str:
+    """Name what switches each provider on."""
+    known = providers.discover()
+    names = [
+        each.name for each in settings.known_settings() if each.required and each.owner in known
+    ]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _report(

@@ -27,14 +27,25 @@ class ProviderApi(Protocol):
 
 def open_api(provider: AnyProvider) -> ProviderApi | None:
     """Return what asks a provider, or None where no key is set or nothing can be asked."""
-    name = f"{__name__}.{provider.name}"
-    if find_spec(name) is None:
+    if not can_ask(provider):
         return None
-    api: ProviderApi | None = import_module(name).open_api(provider.settings)
+    # Only now: the packages of providers take their time to import.
+    api: ProviderApi | None = import_module(_module(provider)).open_api(provider.settings)
     return api
 
 
+def can_ask(provider: AnyProvider) -> bool:
+    """Tell whether a provider's key is set, and there is something that asks with it."""
+    key = getattr(provider.settings, provider.key_field, None) if provider.key_field else None
+    return bool(key) and find_spec(_module(provider)) is not None
+
+
 def key_setting(provider: str) -> str:
-    """Return the setting that lets a provider be asked, or "" for one that cannot be."""
-    field = providers.discover()[provider].key_field
-    return f"{provider}_{field}".upper() if field else ""
+    """Return the settings that let a provider be asked, or "" for one that cannot be."""
+    kind = providers.discover()[provider]
+    fields = (kind.key_field, *kind.key_needs) if kind.key_field else ()
+    return " and ".join(f"{provider}_{field}".upper() for field in fields)
+
+
+def _module(provider: AnyProvider) -> str:
+    return f"{__name__}.{provider.name}"
