@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from bridge import attribution, providers
@@ -33,15 +33,20 @@ class Story:
 def tell(store: Store, config: Config, id: str) -> list[Story]:
     """Return the stories an id belongs to, oldest first; raise NotFoundError for an unknown one.
 
-    The id is that of an event, a conversion, a delivery, a provider's object, or a customer.
+    The id is that of an event, a conversion, a delivery, a provider's object, or a customer. A
+    customer's stories are those of all their orders, and one of what belongs to none of them.
     """
-    stories = [_of_order(store, order) for order in _orders(store, config, id)]
-    stories.sort(key=_beginning)
+    events, person = store.events.find(id), _person(store, config, id)
+    orders = _orders(store, id, person)
+    if not (orders or events or person):
+        orders = store.orders.find_within(id)
+    stories = sorted((_of_order(store, each) for each in orders), key=_beginning)
     told = {row.key for story in stories for row in story.events}
-    stories += [_of_event(store, row) for row in store.events.find(id) if row.key not in told]
-    if not stories:
-        aliases = store.customers.find(_names(store, config, id))
-        stories = [_of_customer(store, aliases)] if aliases else []
+    of_person = [row for row in store.events.of_keys(person) if row.key not in told]
+    if of_person or (person and not stories):
+        stories.append(_of_customer(store, person, of_person))
+        told |= {row.key for row in of_person}
+    stories += [_of_customer(store, [], [row]) for row in events if row.key not in told]
     if not stories:
         raise NotFoundError(
             f"nothing is known of {id!r}: no event, conversion, delivery, "
@@ -50,7 +55,25 @@ def tell(store: Store, config: Config, id: str) -> list[Story]:
     return stories
 
 
-def _orders(store: Store, config: Config, id: str) -> list[str]:
+def keys_of(store: Store, config: Config, id: str) -> list[str]:
+    """Return the keys by which a customer with an id of some kind, or an e-mail, may be known."""
+    rules = attribution_rules(config, store)
+    return _names(id) + ([attribution.email_key(id, rules.email_key)] if "@" in id else [])
+
+
+def _names(id: str) -> list[str]:
+    """Return what an id may be known by: as it is, or as a reference or key of some kind."""
+    return [id, *(f"{kind}:{id}" for kind in (*providers.discover(), attribution.EXTERNAL_ID))]
+
+
+def _person(store: Store, config: Config, id: str) -> list[str]:
+    """Return all keys of the customer with an id, or of whom an event without an order speaks."""
+    told = [each for row in store.events.find(id) for each in store.orders.of_event(row.key)]
+    keys = set() if any(each.references for each in told) else {k for p in told for k in p.keys}
+    return store.customers.find([*keys_of(store, config, id), *sorted(keys)])
+
+
+def _orders(store: Store, id: str, person: list[str]) -> list[str]:
     delivery = store.deliveries.get(id)
     conversion = store.orders.conversion(delivery.conversion if delivery else id)
     if conversion is not None:
@@ -61,22 +84,13 @@ def _orders(store: Store, config: Config, id: str) -> list[str]:
         for payment in store.orders.of_event(row.key)
         for reference in payment.references
     ]
-    names = _names(store, config, id)
-    found += store.orders.find(names, id)
-    found += sorted(store.orders.of_keys(store.customers.find(names)))
+    found += store.orders.find(_names(id), id)
+    found += sorted(store.orders.of_keys(person))
     return list(dict.fromkeys(found))
 
 
 def _beginning(story: Story) -> list[datetime]:
     return sorted(each.occurred_at for each in story.payments)[:1]
-
-
-def _names(store: Store, config: Config, id: str) -> list[str]:
-    """Return what an id may be known by: as it is, or as a reference or key of some kind."""
-    kinds = [*providers.discover(), attribution.EXTERNAL_ID]
-    names = [id, *(f"{kind}:{id}" for kind in kinds)]
-    rules = attribution_rules(config, store)
-    return names + ([attribution.email_key(id, rules.email_key)] if "@" in id else [])
 
 
 def _of_order(store: Store, order: str) -> Story:
@@ -97,21 +111,15 @@ def _of_order(store: Store, order: str) -> Story:
     )
 
 
-def _of_event(store: Store, row: EventRow) -> Story:
-    payments = store.orders.of_event(row.key)
-    aliases = store.customers.aliases(sorted({key for each in payments for key in each.keys}))
-    asks = store.asks.about(row.key)
-    return replace(_of_customer(store, aliases), events=[row], payments=payments, asks=asks)
-
-
-def _of_customer(store: Store, aliases: list[str]) -> Story:
+def _of_customer(store: Store, person: list[str], events: list[EventRow]) -> Story:
+    """Tell of events that belong to no order, and whom they speak of."""
     return Story(
-        events=[],
-        payments=[],
+        events=events,
+        payments=[each for row in events for each in store.orders.of_event(row.key)],
         conversions=[],
-        customer=aliases,
-        clicks=store.customers.clicks(aliases),
+        customer=person,
+        clicks=store.customers.clicks(person),
         deliveries=[],
         attempts={},
-        asks=[],
+        asks=[ask for row in events for ask in store.asks.about(row.key)],
     )

@@ -15,9 +15,12 @@ from datetime import datetime, timedelta
 from bridge import attribution, ledger, logs
 from bridge.config import Config
 from bridge.errors import BridgeError, StoreError
-from bridge.model import Cause, Conversion, Event, Payment, Status
+from bridge.forgetting import REDACTED, REMOVED
+from bridge.model import Cause, Conversion, Erasure, Event, Payment, Status
 from bridge.provider_api import key_setting
+from bridge.redaction import Erased, Found, Redaction
 from bridge.store import Store
+from bridge.store.persons import source_of
 from bridge.store.rows import DeliveryRow, DeliveryState, EventRow, EventState
 
 # The least time in which an invoice may still claim a bare payment intent, however late both come.
@@ -34,6 +37,7 @@ class Intake:
         self._config = config
         self._askable = frozenset(askable)
         self.rules = attribution_rules(config, store)
+        self.redaction = Redaction(store, self.rules.email_key)
 
     def process(self, key: str, now: datetime) -> EventState:
         """Process one stored event; an error of ours is kept with the event, and shown."""
@@ -94,25 +98,51 @@ class Intake:
         for order in sorted(self._store.orders.of_keys(aliases)):
             self.refresh(order, now)
 
+    def redact(self, found: Found, now: datetime) -> Erased:
+        """Remove what belongs to a person, and look at what is still to be told without it."""
+        with self._store.atomic():
+            erased = self.redaction.erase(found, now)
+            for order in sorted(erased.orders):
+                self.refresh(order, now)
+            for id in erased.conversions:
+                vendors = [row.vendor for row in self._store.deliveries.of_conversion(id)]
+                self._store.deliveries.make_due(id, vendors, now)
+        self._store.ring()
+        return erased
+
     # ── one event ──
 
     def _process(self, row: EventRow, now: datetime) -> tuple[EventState, str]:
         event = row.event
+        if row.redacted:
+            return EventState.PROCESSED, REDACTED
         provider = self._config.providers.get(event.provider)
         if provider is None:
             return EventState.FAILED, f"{event.provider} is not configured any more"
         if event.waits_for:
             return self._wait(row, now)
+        if erasure := provider.erasure(event):
+            return EventState.PROCESSED, self._erase(row, erasure, now)
         payments = [
             attribution.identify(each, self._config.vendors, self.rules)
             for each in provider.normalise(event)
         ]
         orders = self._store.orders.add(row.key, payments)
+        redacted = self.redaction.keep(orders, now)
+        if redacted:
+            payments = self._store.orders.of_event(row.key)
         for payment in payments:
             orders |= self._join_customer(payment)
         for order in sorted(orders):
             self.refresh(order, now)
-        return EventState.PROCESSED, ""
+        return EventState.PROCESSED, REDACTED if redacted else ""
+
+    def _erase(self, row: EventRow, erasure: Erasure, now: datetime) -> str:
+        """Remove whom an event names, and its own body, which names them."""
+        found = self.redaction.wanted(erasure)
+        erased = self.redact(replace(found, events=found.events | {row.key}), now)
+        counts = f"orders: {len(erased.orders)}, events: {erased.events}, clicks: {erased.clicks}"
+        return f"{REMOVED} ({counts})"
 
     def _wait(self, row: EventRow, now: datetime) -> tuple[EventState, str]:
         """Let an event that leaves its object out wait for it, and ask where we can."""
@@ -136,7 +166,7 @@ class Intake:
                 payment.keys,
                 at,
                 exact=True,
-                source=f"{payment.provider}:{payment.id}",
+                source=source_of(payment),
             )
             for vendor, click in payment.clicks.items()
         ]

@@ -17,6 +17,7 @@ from typing import assert_never
 
 from bridge import logs, retry
 from bridge.config import Config
+from bridge.forgetting import forget_call, forget_words
 from bridge.http import Sender
 from bridge.model import (
     Call,
@@ -141,7 +142,7 @@ class Outbox:
     def _send(self, row: DeliveryRow, call: Call) -> DeliveryRow | None:
         """Send one call; return the row to go on with, or None when it was given back."""
         vendor = self._vendors[row.vendor]
-        if not self._store.deliveries.start(row, call, self._clock() + LEASE):
+        if not self._start(row, call):
             log.warning("lease lost", delivery=row.id)
             return None
         started = time.monotonic()
@@ -149,10 +150,23 @@ class Outbox:
         took_ms = round((time.monotonic() - started) * 1000)
         return self._conclude(row, call, _judge(vendor, call, answer, took_ms))
 
+    def _start(self, row: DeliveryRow, call: Call) -> bool:
+        """Write down what is about to be sent; not a call that was redacted since it was leased."""
+        with self._store.atomic():
+            if row.in_flight is not None and self._in_flight(row) != row.in_flight:
+                return False
+            return self._store.deliveries.start(row, call, self._clock() + LEASE)
+
+    def _in_flight(self, row: DeliveryRow) -> Call | None:
+        stored = self._store.deliveries.get(row.id)
+        return stored.in_flight if stored else None
+
     def _conclude(self, row: DeliveryRow, call: Call, outcome: Outcome) -> DeliveryRow | None:
         """Record what came of a call; return the row to go on with, or None if given back."""
-        verdict = outcome.verdict
         with self._store.atomic():
+            if self._is_redacted(row):
+                outcome = _without_words(outcome)
+            verdict = outcome.verdict
             self._record(row, call, outcome)
             # What may have been counted stays in doubt until it is accepted, or a person says.
             doubtful = call.repeatable and (outcome.ambiguous or row.in_flight is not None)
@@ -236,6 +250,8 @@ class Outbox:
     def _record(self, row: DeliveryRow, call: Call, outcome: Outcome, name: str = "") -> None:
         verdict = outcome.verdict
         reason = "" if isinstance(verdict, Told) else verdict.reason
+        if self._is_redacted(row) and self._in_flight(row) != call:
+            call = forget_call(call, ())
         name = name or ("accepted" if isinstance(verdict, Told) else type(verdict).__name__.lower())
         attempt = Attempt(
             delivery=row.id,
@@ -257,8 +273,13 @@ class Outbox:
             outcome=name,
             status=outcome.status,
             took_ms=outcome.took_ms,
-            reason=self._redact(reason),
+            reason=self._redact(forget_words(reason)),  # those may name a person
         )
+
+    def _is_redacted(self, row: DeliveryRow) -> bool:
+        """Tell whether the customer was removed, perhaps while a call was being sent."""
+        conversion = self._store.orders.conversion(row.conversion)
+        return conversion is not None and conversion.redacted
 
     def _release(
         self,
@@ -314,6 +335,14 @@ def _judge(vendor: AnyVendor, call: Call, answer: Response | NoAnswer, took_ms: 
         return Outcome(verdict, answer.status, answer.body, took_ms, ambiguous)
     verdict = Unknown(answer.reason) if answer.sent else Retry(answer.reason)
     return Outcome(verdict, took_ms=took_ms, ambiguous=answer.sent)
+
+
+def _without_words(outcome: Outcome) -> Outcome:
+    """Leave out what a vendor answered, which may name a person."""
+    verdict = outcome.verdict
+    if not isinstance(verdict, Told):
+        verdict = replace(verdict, reason=forget_words(verdict.reason))
+    return replace(outcome, verdict=verdict, answer="")
 
 
 def _interrupted() -> Outcome:

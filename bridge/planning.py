@@ -1,13 +1,14 @@
 """Planning: the merchant's own rules first, then the vendor's.
 
 What holds a conversion back whoever the vendor is (a parked refund, test traffic, nothing paid,
-a renewal) is decided here, so that a vendor only knows its own rules.
+a renewal, a customer who was removed) is decided here, so that a vendor only knows its own rules.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from bridge.forgetting import REMOVED
 from bridge.model import Conversion, ConversionKind, Plan, Skip, Status, Told
 from bridge.money import Money
 from bridge.vendors.base import AnyVendor
@@ -40,6 +41,8 @@ def _held_back(conversion: Conversion, rules: Rules) -> str:
         return conversion.reason
     if conversion.test and not rules.deliver_tests:
         return "test mode (BRIDGE_TEST_EVENTS=deliver sends it)"
+    if conversion.redacted:
+        return REMOVED
     if conversion.kind is ConversionKind.LEAD:
         return ""
     if _is_unwanted_renewal(conversion, rules):

@@ -7,6 +7,7 @@ does not hold up the others.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -29,6 +30,9 @@ ASKS_AT_ONCE = 10
 LONGEST_SLEEP = 5.0
 STORE_FAILURE_SLEEP = 2.0
 ASK_FIRST_DELAY = timedelta(seconds=20)
+# Scrubbing rewrites the whole database while nobody else may write: at most so much of the time.
+SCRUB_SHARE = 0.01
+SCRUB_FAILURE_SLEEP = 60.0
 
 log = logs.get()
 
@@ -56,6 +60,7 @@ class Worker:
         self._outbox = Outbox(store, config, self._sender, clock=clock)
         self._pools = {name: _Pool(name, CONCURRENCY, store.ring) for name in config.vendors}
         self._asking = _Pool("asks", 1, store.ring)
+        self._scrub_after = 0.0
 
     def run(self) -> None:
         """Work until `stop` is called; finish what is in flight before returning."""
@@ -87,12 +92,14 @@ class Worker:
             for row in self._outbox.lease(vendor, pool.free) if pool.free else ():
                 pool.submit(self._guarded(partial(self._outbox.deliver, row)))
                 busy = True
+        self._guarded(self._scrub)()
         return busy
 
     def drain(self) -> None:
         """Work until nothing is due any more, in this thread; for tests and one-off commands."""
         while self.process_events() or self._answer_asks() or self._deliver_some():
             pass
+        self._store.scrub()
 
     def process_events(self) -> bool:
         """Process the events that wait; tell whether there were any."""
@@ -108,6 +115,16 @@ class Worker:
         for api in self._apis.values():
             api.close()
         self._sender.close()
+
+    def _scrub(self) -> None:
+        """Overwrite on the disk what was redacted, as often as can be afforded."""
+        started = time.monotonic()
+        if started < self._scrub_after:
+            return
+        self._scrub_after = started + SCRUB_FAILURE_SLEEP
+        self._store.scrub()
+        took = time.monotonic() - started
+        self._scrub_after = started + took / SCRUB_SHARE
 
     # ── deliveries ──
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from intakes import NAMES, Desk, body_of, changed, desk, thing_of
+from stores import NOW, a_payment, an_event
 
 from bridge import history
 from bridge.errors import NotFoundError
 from bridge.history import Story
 from bridge.model import PaymentKind
+from bridge.store.events import key_of
 
 DEFAULT = [name for name in NAMES if "@" not in name and not name.startswith("checkout")]
 INVOICE = thing_of("invoice.paid")
@@ -100,13 +102,29 @@ def test_an_event_without_money_is_told_alone(bench: Desk) -> None:
     assert (story.payments, story.conversions, story.customer) == ([], [], [])
 
 
-def test_an_event_about_a_customer_says_who(bench: Desk) -> None:
-    bench.take("customer.created", "invoice.paid")
+def test_an_event_about_a_customer_tells_all_of_them(bench: Desk) -> None:
+    bench.take("customer.created", "invoice.paid", "invoice.paid@renewal", "product.updated")
     bench.click("external_id:user_1001")
-    (story,) = tell(bench, bench.row("customer.created").event.id)
-    assert [row.event.type for row in story.events] == ["customer.created"]
-    assert "external_id:user_1001" in story.customer
-    assert [each.value for each in story.clicks] == ["click_1"]
+    told = tell(bench, bench.row("customer.created").event.id)
+    assert orders(told) == [[INVOICE["id"]], [RENEWAL["id"]], []]
+    assert [row.event.type for row in told[-1].events] == ["customer.created"]
+    assert [each.customer for each in told[-1].payments] == [INVOICE["customer"]]
+    assert all("external_id:user_1001" in story.customer for story in told)
+    assert [[each.value for each in story.clicks] for story in told] == [["click_1"]] * 3
+    assert tell(bench, INVOICE["customer"]) == told
+
+
+def test_an_order_is_found_by_its_id_within_an_account(bench: Desk) -> None:
+    order = "acme.myshopify.com/820982911946154508"
+    event = an_event("evt_shop")
+    bench.store.events.add(event, NOW)
+    bench.store.orders.add(key_of(event), [a_payment(order, id="6512345678901")])
+    for id in (order, f"stripe:{order}", "820982911946154508", "6512345678901"):
+        (story,) = tell(bench, id)
+        assert [row.event.id for row in story.events] == ["evt_shop"]
+    for id in ("154508", "acme.myshopify.com", "/820982911946154508"):
+        with pytest.raises(NotFoundError):
+            tell(bench, id)
 
 
 def test_a_failed_event_says_why(bench: Desk) -> None:

@@ -31,6 +31,7 @@ NOTHING = replace(SALE, paid=euro(0), value=euro(0))
 PARKED = replace(NOTHING, status=Status.PARKED, taken_back=euro(300), reason="no sale yet")
 RENEWAL = replace(SALE, renewal=True)
 TEST = replace(SALE, test=True)
+REDACTED = replace(SALE, customer="in_1", redacted=True)
 LEAD = replace(NOTHING, kind=ConversionKind.LEAD)
 
 
@@ -64,6 +65,8 @@ def planned(conversion: Conversion, told: Told, rules: Rules) -> Call:
         (PARKED, RULES, "no sale yet"),
         (TEST, RULES, "test mode (BRIDGE_TEST_EVENTS=deliver sends it)"),
         (replace(LEAD, test=True), RULES, "test mode (BRIDGE_TEST_EVENTS=deliver sends it)"),
+        (REDACTED, RULES, "the customer's data was removed"),
+        (replace(LEAD, redacted=True), RULES, "the customer's data was removed"),
         (NOTHING, RULES, "nothing was paid"),
         (
             replace(NOTHING, reason="subscription_create"),
@@ -121,7 +124,9 @@ def test_a_renewal_that_was_told_too_early_is_taken_back(told: Told) -> None:
     assert call.query == {"back": "1000"}
 
 
-@pytest.mark.parametrize("conversion", [TEST, replace(SALE, value=euro(0), taken_back=euro(999))])
+@pytest.mark.parametrize(
+    "conversion", [TEST, REDACTED, replace(SALE, value=euro(0), taken_back=euro(999))]
+)
 def test_what_was_told_is_kept_true(conversion: Conversion) -> None:
     """A setting changed afterwards must not freeze what the vendor holds already."""
     assert planned(conversion, TOLD, RULES).tells.amount == conversion.value

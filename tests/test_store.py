@@ -120,7 +120,7 @@ def test_many_threads_add_events_of_their_own(store: Store) -> None:
 
 
 def test_received_events_come_oldest_first(store: Store) -> None:
-    ignored = an_event("evt_3", ignored="says nothing")
+    ignored = an_event("evt_3", ignored="says nothing", body="")
     events = [an_event("evt_2"), an_event("evt_1"), ignored, an_event("evt_0")]
     for event in events:
         store.events.add(event, NOW)

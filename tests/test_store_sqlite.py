@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -122,7 +123,8 @@ def test_a_commit_that_fails_is_undone(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)]
+    ("pragma", "value"),
+    [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("secure_delete", 1)],
 )
 def test_every_connection_is_safe(store: SqliteStore, pragma: str, value: object) -> None:
     found: list[object] = []
@@ -163,6 +165,36 @@ def test_a_worker_that_died_is_rung_no_more(store: SqliteStore, path: Path) -> N
     assert store.wait(0)
 
 
+# ── what was deleted ──
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_moved_within_the_file_leaves_no_copies(
+    store: SqliteStore, path: Path, seed: int
+) -> None:
+    """Where SQLite balances its pages it leaves copies, which no deletion overwrites."""
+    chance = random.Random(seed)  # noqa: S311
+    people = [(f"external_id:{chance.random()}", chance.random() < 0.2) for _ in range(300)]
+    for key, leaves in people:
+        store.customers.join([key])
+        click = ("leaving " if leaves else "staying ") * chance.randint(1, 60)
+        store.customers.add_click(VENDOR, click, [key], NOW, exact=True, source=f"for:{key}")
+        for longer in chance.choices(people, k=1):
+            store.execute(
+                "UPDATE clicks SET value = value || substr(value, 1, :more) WHERE key = :key",
+                {"key": longer[0], "more": chance.randint(1, 800)},
+            )
+    with store.atomic():
+        for key, leaves in people:
+            if leaves:
+                store.persons.forget([key], [], set())
+        store.persons.mark_unscrubbed()
+    assert store.scrub()
+    left = path.read_bytes() + path.with_name(f"{path.name}-wal").read_bytes()
+    assert b"staying" in left
+    assert b"leaving" not in left
+
+
 # ── query plans ──────────────────────────────────────────────────────────────────────────────────
 
 # A subquery that gives a few rows may be scanned; a table only along an index.
@@ -177,6 +209,7 @@ def events(store: SqliteStore) -> None:
     store.events.newest(EventState.FAILED)
     store.events.mark("stripe:evt_1", EventState.PROCESSED)
     store.events.of_payments(["stripe:in_1"])
+    store.events.of_keys(["stripe:cus_1"])
 
 
 def orders(store: SqliteStore) -> None:
@@ -184,6 +217,7 @@ def orders(store: SqliteStore) -> None:
     store.orders.refs("stripe:in_1")
     store.orders.payments("stripe:in_1")
     store.orders.of_event("stripe:evt_1")
+    store.orders.is_redacted("stripe:in_1")
     store.orders.of_keys(["stripe:cus_1"])
     store.orders.conversions_of("stripe:in_1")
     store.orders.subscription("stripe", "sub_1")
@@ -227,7 +261,22 @@ def asks(store: SqliteStore) -> None:
     store.asks.about("pi_1")
 
 
-@pytest.mark.parametrize("use", [events, orders, customers, deliveries, asks])
+def persons(store: SqliteStore) -> None:
+    store.persons.events_of_keys(["stripe:cus_1"])
+    store.persons.events_of_orders(["stripe:in_1"])
+    store.persons.events_of_account("stripe", "acct_1")
+    store.persons.orders_of_events(["stripe:evt_in_1"])
+    store.persons.keys_of_events(["stripe:evt_in_1"])
+    store.persons.keys_of_orders(["stripe:in_1"])
+    store.persons.conversions_of_keys(["stripe:cus_1"])
+    store.persons.used(["stripe:cus_1"])
+    store.persons.rewrite_payments("stripe:evt_in_1", lambda payment: payment)
+    store.persons.empty_event("stripe:evt_in_1", "redacted")
+    store.persons.rewrite_delivery(row_of(store), NOW)
+    store.persons.forget(["stripe:cus_1"], [], set())
+
+
+@pytest.mark.parametrize("use", [events, orders, customers, deliveries, asks, persons])
 def test_nothing_reads_a_whole_table(
     store: SqliteStore, use: Callable[[SqliteStore], None]
 ) -> None:

@@ -11,6 +11,7 @@ from bridge import __version__
 from bridge.cli.demo import demo
 from bridge.cli.doctor import doctor
 from bridge.cli.listings import conversions, deliveries, events
+from bridge.cli.redact import redact
 from bridge.cli.repair import resolve, retry
 from bridge.cli.replay import replay
 from bridge.cli.run import migrate, sandbox, serve, web, work
@@ -68,6 +69,6 @@ def main(traceback: bool) -> None:
 for command in (
     *(serve, web, work, migrate, demo, sandbox, replay),
     *(events, conversions, deliveries),
-    *(show, explain, retry, resolve, doctor),
+    *(show, explain, retry, resolve, redact, doctor),
 ):
     main.add_command(command)

@@ -22,7 +22,7 @@ from bridge.cli.session import Plain, Session, as_json, opened
 from bridge.errors import NotFoundError
 from bridge.history import Story
 from bridge.model import Call, Conversion, Done, Payment, Skip, Told
-from bridge.store.rows import Ask, Attempt, DeliveryRow, DeliveryState
+from bridge.store.rows import Ask, Attempt, DeliveryRow, DeliveryState, EventRow
 
 EVENTS = (
     Column("event"),
@@ -38,6 +38,7 @@ PAYMENTS = (
     Column("state"),
     Column("amount", right=True),
     Column("payment", most=30),
+    Column("reason", below=True),
 )
 LONGEST_SHOWN = 200
 
@@ -48,7 +49,8 @@ LONGEST_SHOWN = 200
 def show(id: str, json_: bool) -> None:
     """Tell the whole story of one ID, from the webhook to the vendors.
 
-    ID is that of an event, conversion, delivery, provider's object (in_…, re_…) or customer.
+    ID is that of an event, conversion, delivery, provider's object (in_…, re_…) or customer. As
+    JSON, the story of a customer is all that is stored of them, raw webhooks included.
     """
     with opened() as session:
         stories = history.tell(session.store, session.config, id)
@@ -156,7 +158,7 @@ def _call_json(call: Call) -> Plain:
 
 def _story_json(story: Story) -> Plain:
     return {
-        "events": [event_json(row) for row in story.events],
+        "events": [event_json(row) | {"body": _event_body(row)} for row in story.events],
         "payments": [_payment_json(each) for each in story.payments],
         "conversions": [conversion_json(each) for each in story.conversions],
         "customer": story.customer,
@@ -187,7 +189,22 @@ def _payment_json(payment: Payment) -> Plain:
         "references": sorted(payment.references),
         "reason": payment.reason,
         "occurred_at": codec.iso(payment.occurred_at),
+        "items": [
+            {"name": each.name, "quantity": each.quantity, "amount": codec.money(each.amount)}
+            for each in payment.items
+        ],
+        "customer": payment.customer,
+        "keys": list(payment.keys),
+        "clicks": {vendor: dict(each) for vendor, each in payment.clicks.items()},
     }
+
+
+def _event_body(row: EventRow) -> object:
+    """Return what an event was in full, as JSON where it is that."""
+    try:
+        return codec.loads(row.event.body)
+    except ValueError:
+        return row.event.body
 
 
 def _attempt_json(attempt: Attempt) -> Plain:
@@ -251,7 +268,14 @@ def _print_story(story: Story) -> None:
         print_table(
             PAYMENTS,
             [
-                (shown_time(each.occurred_at), each.kind, each.state, each.amount or "", each.id)
+                (
+                    shown_time(each.occurred_at),
+                    each.kind,
+                    each.state,
+                    each.amount or "",
+                    each.id,
+                    each.reason,
+                )
                 for each in _distinct(story)
             ],
         )

@@ -14,6 +14,7 @@ from bridge.store.customers import Customers
 from bridge.store.deliveries import Deliveries
 from bridge.store.events import Events
 from bridge.store.orders import Orders
+from bridge.store.persons import Persons
 from bridge.store.sqlite import SqliteStore
 
 SQLITE = "sqlite:///"
@@ -27,6 +28,7 @@ class Store(Protocol):
     customers: Customers
     deliveries: Deliveries
     asks: Asks
+    persons: Persons
 
     def migrate(self) -> list[str]:
         """Bring the schema up to date; return the names of the steps that ran."""
@@ -45,6 +47,9 @@ class Store(Protocol):
 
     def wait(self, seconds: float) -> bool:
         """Sleep until somebody rings, at most so long; tell whether it was rung."""
+
+    def scrub(self) -> bool:
+        """Overwrite what was redacted since the last time; return False to be called again."""
 
     def close(self) -> None:
         """Give back every connection."""

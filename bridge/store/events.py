@@ -23,7 +23,10 @@ class Events:
         self._db = database
 
     def add(self, event: Event, received_at: datetime) -> bool:
-        """Store an event; return False where it is stored already, which changes nothing."""
+        """Store an event; return False where it is stored already, which changes nothing.
+
+        The body of one that means nothing to us serves no purpose, and is not kept.
+        """
         state = EventState.IGNORED if event.ignored else EventState.RECEIVED
         added = self._db.execute(
             """INSERT INTO events (key, provider, id, type, account, state, reason,
@@ -45,7 +48,7 @@ class Events:
                 "fetched": int(event.fetched),
                 "waits_for": event.waits_for,
                 "ignored": event.ignored,
-                "body": event.body,
+                "body": "" if event.ignored else event.body,
             },
         )
         return added == 1
@@ -91,15 +94,22 @@ class Events:
         rows = self._db.query("SELECT state, count(*) AS n FROM events GROUP BY state")
         return {row["state"]: row["n"] for row in rows}
 
+    def of_keys(self, keys: list[str]) -> list[EventRow]:
+        """Return the events that speak of a customer with one of these keys, oldest first."""
+        sql = """SELECT events.* FROM events JOIN event_keys ON event_keys.event = events.key
+                 WHERE event_keys.key = :value"""
+        return self._each(sql, keys)
+
     def of_payments(self, refs: list[str]) -> list[EventRow]:
         """Return the events whose payments carry one of these references, oldest first."""
+        sql = """SELECT DISTINCT events.* FROM events
+                 JOIN payments ON payments.event = events.key WHERE payments.ref = :value"""
+        return self._each(sql, refs)
+
+    def _each(self, sql: str, values: list[str]) -> list[EventRow]:
         found: dict[str, EventRow] = {}
-        for ref in refs:
-            rows = self._db.query(
-                """SELECT DISTINCT events.* FROM events
-                   JOIN payments ON payments.event = events.key WHERE payments.ref = :ref""",
-                {"ref": ref},
-            )
+        for value in values:
+            rows = self._db.query(sql, {"value": value})
             found |= {row["key"]: _event_row(row) for row in rows}
         return sorted(found.values(), key=lambda row: (row.event.occurred_at, row.key))
 

@@ -7,6 +7,8 @@ import secrets
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
+from bridge.codec import loads
+
 migrations = Migrations("bridge")
 
 
@@ -16,6 +18,19 @@ def m001_the_spine(db: Database) -> None:
     for statement in filter(str.strip, _SPINE.split(";")):
         db.execute(statement)
     db.execute("INSERT INTO facts VALUES ('email_key', ?)", [secrets.token_hex(32)])
+
+
+@migrations()
+def m002_persons(db: Database) -> None:
+    """Let everything that speaks of a person be found, and drop bodies that serve no purpose."""
+    for statement in filter(str.strip, _PERSONS.split(";")):
+        db.execute(statement)
+    payments = db.execute("SELECT event, body FROM payments").fetchall()
+    known = {(event, key) for event, body in payments for key in loads(body).get("keys", ())}
+    db.conn.executemany("INSERT INTO event_keys VALUES (?, ?)", sorted(known))
+    emptied = db.execute("UPDATE events SET body = '' WHERE ignored != '' AND body != ''").rowcount
+    if emptied:
+        db.execute("INSERT INTO facts VALUES ('unscrubbed', 'm002')")
 
 
 _SPINE = """
@@ -151,4 +166,17 @@ CREATE TABLE asks (
 ) STRICT;
 CREATE INDEX asks_due ON asks (state, next_at);
 CREATE INDEX asks_by_subject ON asks (subject);
+"""
+
+_PERSONS = """
+CREATE TABLE event_keys (
+    event TEXT NOT NULL REFERENCES events (key),
+    key TEXT NOT NULL,
+    PRIMARY KEY (event, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX event_keys_by_key ON event_keys (key);
+
+ALTER TABLE payments ADD COLUMN redacted INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX payments_by_id ON payments (id);
+CREATE INDEX events_by_account ON events (provider, account);
 """

@@ -33,21 +33,29 @@ class Orders:
             "DELETE FROM payments WHERE event = :event AND position >= :count",
             {"event": event, "count": len(payments)},
         )
+        self._db.execute("DELETE FROM event_keys WHERE event = :event", {"event": event})
+        for key in sorted({key for payment in payments for key in payment.keys}):
+            self._db.execute(
+                "INSERT INTO event_keys (event, key) VALUES (:event, :key)",
+                {"event": event, "key": key},
+            )
         for position, payment in enumerate(payments):
             refs = sorted(ref_of(payment.provider, each) for each in payment.references)
             if refs:
                 orders.add(join(self._db, REFS, refs)[0])
             self._db.execute(
-                """INSERT INTO payments (event, position, id, ref, body)
-                   VALUES (:event, :position, :id, :ref, :body)
+                """INSERT INTO payments (event, position, id, ref, body, redacted)
+                   VALUES (:event, :position, :id, :ref, :body, :redacted)
                    ON CONFLICT (event, position) DO UPDATE
-                   SET id = excluded.id, ref = excluded.ref, body = excluded.body""",
+                   SET id = excluded.id, ref = excluded.ref, body = excluded.body,
+                       redacted = excluded.redacted""",
                 {
                     "event": event,
                     "position": position,
                     "id": payment.id,
                     "ref": refs[0] if refs else "",
                     "body": dump(payment),
+                    "redacted": int(payment.redacted),
                 },
             )
         return {self.order_of(each) for each in orders}
@@ -69,6 +77,15 @@ class Orders:
             {"grp": order},
         )
         return [load(Payment, row["body"]) for row in rows]
+
+    def is_redacted(self, order: str) -> bool:
+        """Tell whether the customer of an order was removed."""
+        rows = self._db.query(
+            """SELECT 1 FROM refs JOIN payments ON payments.ref = refs.ref
+               WHERE refs.grp = :grp AND payments.redacted = 1 LIMIT 1""",
+            {"grp": order},
+        )
+        return bool(rows)
 
     def of_event(self, event: str) -> list[Payment]:
         """Return the payments that one event told of."""
@@ -214,17 +231,30 @@ class Orders:
         )
         return [load(Conversion, row["body"]) for row in rows]
 
-    def find(self, names: Iterable[str], customer: str) -> list[str]:
-        """Return the orders that have one of these references or keys, or this customer id."""
+    def find(self, names: Iterable[str], id: str) -> list[str]:
+        """Return the orders with one of these references, or this payment's or customer's id."""
         found: list[Row] = []
         for name in names:
             found += self._db.query("SELECT grp FROM refs WHERE ref = :name", {"name": name})
         found += self._db.query(
             """SELECT refs.grp FROM conversions JOIN refs ON refs.ref = conversions.ref
                WHERE conversions.customer = :id ORDER BY conversions.occurred_at""",
-            {"id": customer},
+            {"id": id},
+        )
+        found += self._db.query(
+            """SELECT DISTINCT refs.grp FROM payments JOIN refs ON refs.ref = payments.ref
+               WHERE payments.id = :id ORDER BY refs.grp""",
+            {"id": id},
         )
         return list(dict.fromkeys(row["grp"] for row in found))
+
+    def find_within(self, id: str) -> list[str]:
+        """Return the orders named by this id within an account: "<account>/<id>"; a slow search."""
+        rows = self._db.query(
+            "SELECT DISTINCT grp FROM refs WHERE substr(ref, -length(:end)) = :end ORDER BY grp",
+            {"end": f"/{id}"},
+        )
+        return [row["grp"] for row in rows]
 
     def count(self) -> dict[str, int]:
         """Return how many conversions there are in each status."""

@@ -50,6 +50,14 @@ class EventRow:
     reason: str
     received_at: datetime
 
+    @property
+    def redacted(self) -> bool:
+        """Tell whether its body was removed with a customer's data: it cannot be processed again.
+
+        An event that says nothing about money never had one here.
+        """
+        return not self.event.body and not self.event.ignored
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRow:
@@ -79,7 +87,7 @@ class Attempt:
     """Hold one try at a delivery: what was sent, what came back, and how it was judged.
 
     `outcome` is "accepted", "retry", "dead", "unknown" or "planned"; `status` is None where no
-    answer came. Attempts are never changed.
+    answer came. Attempts are never changed, but for a person's data that is to be removed.
     """
 
     delivery: str

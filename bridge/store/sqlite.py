@@ -26,9 +26,12 @@ from bridge.store.deliveries import Deliveries
 from bridge.store.events import Events
 from bridge.store.migrations import migrations
 from bridge.store.orders import Orders
+from bridge.store.persons import UNSCRUBBED, Persons
 from bridge.store.rows import Row
 
 BUSY_TIMEOUT = 20.0
+# Nobody is to wait for long while somebody else's old view of the database is in use.
+SCRUB_PATIENCE = 0.25
 
 
 class SqliteStore:
@@ -46,6 +49,7 @@ class SqliteStore:
         self.customers = Customers(self)
         self.deliveries = Deliveries(self)
         self.asks = Asks(self)
+        self.persons = Persons(self)
 
     # ── the store ──
 
@@ -77,6 +81,36 @@ class SqliteStore:
     def wait(self, seconds: float) -> bool:
         """Sleep until somebody rings, at most so long."""
         return self._bell.wait(seconds)
+
+    def scrub(self) -> bool:
+        """Overwrite what was redacted since the last time; return False to be called again.
+
+        `secure_delete` zeroes what is deleted where it lies, but copies of it stay where SQLite
+        balanced pages before: only VACUUM leaves all of them behind. Then the log must go, too.
+        """
+        facts = {"name": UNSCRUBBED}
+        due = self.query("SELECT value FROM facts WHERE name = :name", facts)
+        if not due or not self._rewrite():
+            return not due
+        # What was redacted meanwhile has given it another value.
+        facts["value"] = due[0]["value"]
+        return self.execute("DELETE FROM facts WHERE name = :name AND value = :value", facts) == 1
+
+    def _rewrite(self) -> bool:
+        """Write the whole file anew and empty its log; return False where others are in the way."""
+        connection = self._db.conn
+        with self._explained():
+            connection.execute(f"PRAGMA busy_timeout = {round(SCRUB_PATIENCE * 1000)}")
+            try:
+                connection.execute("VACUUM")
+                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                return False
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {round(self._patience * 1000)}")
+        return not busy
 
     def close(self) -> None:
         """Close every connection."""
@@ -132,6 +166,7 @@ class SqliteStore:
             try:
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
+                connection.execute("PRAGMA secure_delete = ON")
                 db = sqlite_utils.Database(connection)
             except BaseException:
                 connection.close()
