@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import VENDOR_SETTINGS
+from kit import VENDOR_SETTINGS, settings_of
 
 from bridge import config, providers, vendors
 from bridge.config import Config, Setting
@@ -42,6 +42,20 @@ CHANGED = {
 }
 PLUGINS = {**providers.discover(), **vendors.discover()}
 KNOWN = {each.name: each for each in config.known_settings()}
+# On one line, as PEM texts stand in many .env files.
+MADE_UP = {
+    **{
+        name: value.replace("\n", "\\n")
+        for name, value in settings_of(*providers.discover()).items()
+    },
+    **VENDOR_SETTINGS,
+}
+ADDRESSES = ("_BASE_URL", "_API_BASE")
+OPTIONAL = (*ADDRESSES, "_PRIVATE_KEY")
+
+
+def is_address(setting: Setting) -> bool:
+    return setting.name.endswith(ADDRESSES)
 
 
 def configure(patch: pytest.MonkeyPatch, **values: str) -> None:
@@ -136,14 +150,11 @@ def test_surrounding_blanks_are_no_part_of_a_value(monkeypatch: pytest.MonkeyPat
 
 def values_for(name: str, *, required: bool) -> dict[str, str]:
     """Return values for the settings a plugin requires, or for one that it does not."""
-    made_up = {"STRIPE_WEBHOOK_SECRET": "whsec_1", **VENDOR_SETTINGS}
     of_plugin = [each for each in KNOWN.values() if each.owner == name]
     if required:
-        return {each.name: made_up[each.name] for each in of_plugin if each.required}
-    optional = next(
-        each.name for each in of_plugin if each.name.endswith(("_BASE_URL", "_API_BASE"))
-    )
-    return {optional: "https://proxy.example"}
+        return {each.name: MADE_UP[each.name] for each in of_plugin if each.required}
+    optional = next(each.name for each in of_plugin if each.name.endswith(OPTIONAL))
+    return {optional: MADE_UP.get(optional, "https://proxy.example")}
 
 
 def switched_on(loaded: Config) -> set[str]:
@@ -237,7 +248,9 @@ def test_everything_wrong_with_a_plugin_is_told_at_once(monkeypatch: pytest.Monk
         "https://proxy.example#hunter2",
     ],
 )
-@pytest.mark.parametrize("name", PLUGINS)
+@pytest.mark.parametrize(
+    "name", sorted({each.owner for each in KNOWN.values() if is_address(each)})
+)
 def test_credentials_only_go_to_a_safe_address(
     monkeypatch: pytest.MonkeyPatch, name: str, url: str
 ) -> None:

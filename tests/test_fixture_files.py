@@ -1,9 +1,8 @@
-"""Fixture files: found, changed and made fresh before they are sent."""
+"""Fixture files: found, and changed before they are sent."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ import click
 import pytest
 from kit import STRIPE, body_of
 
+from bridge.cli import fixture_files
 from bridge.cli.fixture_changes import change, parse_value
 from bridge.cli.fixture_files import FixtureFile, collect, find
 
-NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 KNOWN = ["stripe"]
-CREATED = 1_793_696_403
 
 
 def made(body: object, name: str = "a.json") -> FixtureFile:
@@ -24,14 +22,9 @@ def made(body: object, name: str = "a.json") -> FixtureFile:
     return FixtureFile(Path("stripe") / name, "stripe", text)
 
 
-def changed(body: object, *values: str, fresh: str = "", now: datetime | None = None) -> Any:
-    (file,) = change([made(body)], map(parse_value, values), fresh=fresh, now=now)
+def changed(body: object, *values: str) -> Any:
+    (file,) = change([made(body)], map(parse_value, values))
     return json.loads(file.body)
-
-
-def refreshed(*names: str, fresh: str = "seed") -> list[Any]:
-    files = [made(body_of(name), name) for name in names]
-    return [json.loads(file.body) for file in change(files, [], fresh=fresh, now=NOW)]
 
 
 # ── finding ──────────────────────────────────────────────────────────────────────────────────────
@@ -83,6 +76,35 @@ def test_a_file_by_any_name_is_sent_byte_for_byte(tmp_path: Path) -> None:
 
 def test_nothing_is_found_by_no_name() -> None:
     assert find("") == find("invoice.payed") == []
+
+
+def test_an_event_may_have_a_slash_in_its_name(tmp_path: Path) -> None:
+    for name in ("orders/paid", "orders/paid@jpy", "refunds/create"):
+        folder = tmp_path / "shop" / name
+        folder.mkdir(parents=True)
+        (folder / "body.json").write_text("{}")
+    for path, names in {
+        "shop/orders/paid": ["orders/paid"],
+        "shop/orders/paid@jpy/body.json": ["orders/paid@jpy"],
+        "shop/orders": ["orders/paid", "orders/paid@jpy"],
+        "shop": ["orders/paid", "orders/paid@jpy", "refunds/create"],
+    }.items():
+        assert [file.name for file in collect([path], ["shop"])] == names
+
+
+def test_a_name_that_two_providers_have_is_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fixture_files, "ROOTS", (tmp_path / "fixtures",))
+    for provider in ("stripe", "acme"):
+        folder = tmp_path / "fixtures" / "providers" / provider / "sale"
+        folder.mkdir(parents=True)
+        (folder / "body.json").write_text("{}")
+    with pytest.raises(click.UsageError) as raised:
+        collect(["sale"], ["acme", "stripe"])
+    assert raised.value.message == "'sale' may be acme/sale or stripe/sale: say which"
+    assert [file.provider for file in collect(["acme/sale"], ["acme", "stripe"])] == ["acme"]
+    assert len(collect(["sale*"], ["acme", "stripe"])) == 2
 
 
 def test_what_cannot_be_sent_is_wrong_usage(tmp_path: Path) -> None:
@@ -165,97 +187,22 @@ def test_only_json_can_be_changed() -> None:
         change([made("a=1&b=2")], [("a", "1")])
 
 
+def test_what_is_set_in_a_form_is_text() -> None:
+    form = "sale_gross=59.00&coupon=&passthrough=%7B%22user_id%22%3A+%22%C3%A9%22%7D&sale_gross=1"
+    (file,) = change(
+        [made(form, "a.form")], map(parse_value, ["sale_gross=10.00", "new.name=null"])
+    )
+    assert file.body == (
+        "sale_gross=10.00&coupon=&passthrough=%7B%22user_id%22%3A+%22%C3%A9%22%7D&new.name=null"
+    )
+    assert file.request.headers["content-type"] == "application/x-www-form-urlencoded"
+
+
+def test_a_form_that_is_none_can_only_be_sent_as_it_is() -> None:
+    with pytest.raises(click.UsageError, match="is not a form"):
+        change([made("name=%FF", "a.form")], [("a", "1")])
+
+
 def test_without_changes_a_body_stays_as_it_is() -> None:
     body = '{"a":1 ,\n "b": 2}'
     assert change([made(body)], [])[0].body == body
-
-
-# ── fresh ids ────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_same_id_becomes_the_same_new_one_in_all_files_of_a_run() -> None:
-    sale, link, refund = refreshed("invoice.paid", "invoice_payment.paid", "refund.created")
-    invoice = sale["data"]["object"]["id"]
-    assert invoice != "in_1QNjVgZk4Tp9WvLqVyR24PLZ"
-    assert invoice.startswith("in_")
-    assert link["data"]["object"]["invoice"] == invoice
-    intent = link["data"]["object"]["payment"]["payment_intent"]
-    assert refund["data"]["object"]["payment_intent"] == intent
-    assert len({each["id"] for each in (sale, link, refund)}) == 3
-    assert sale["data"]["object"]["lines"]["url"] == f"/v1/invoices/{invoice}/lines"
-
-
-def test_another_run_has_other_ids() -> None:
-    (one,) = refreshed("invoice.paid", fresh="one")
-    (two,) = refreshed("invoice.paid", fresh="two")
-    assert one["id"] != two["id"]
-
-
-def test_customers_accounts_and_what_the_merchant_attached_keep_theirs() -> None:
-    body = {
-        "account": "acct_1QNabcdefghij",
-        "data": {
-            "object": {
-                "customer": "cus_TZ3yrniwyYL7T5",
-                "client_reference_id": "user_2abcDEF12345678",
-                "metadata": {"user_id": "user_2abcDEF12345678", "order": "in_1QNjVgZk4Tp9WvLq"},
-                "items": [{"owner": "cus_TZ3yrniwyYL7T5"}],
-            }
-        },
-    }
-    assert changed(body, fresh="seed") == body
-
-
-def test_names_of_fields_and_states_are_no_ids() -> None:
-    (before,) = [json.loads(body_of("invoice.paid"))]
-    (after,) = refreshed("invoice.paid")
-    assert after["type"] == before["type"]
-    old, new = before["data"]["object"], after["data"]["object"]
-    assert list(new) == list(old)
-    assert new["collection_method"] == old["collection_method"] == "charge_automatically"
-    assert new["status_transitions"].keys() == old["status_transitions"].keys()
-
-
-def test_every_fixture_can_be_made_fresh() -> None:
-    names = sorted(each.name for each in STRIPE.iterdir())
-    before = [json.loads(body_of(name)) for name in names]
-    after = refreshed(*names)
-    assert not {each["id"] for each in before} & {each["id"] for each in after}
-    assert [each["type"] for each in before] == [each["type"] for each in after]
-
-
-# ── times ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_times_move_so_that_the_newest_event_is_now() -> None:
-    sale, refund = refreshed("invoice.paid", "refund.created")
-    assert refund["created"] == int(NOW.timestamp())
-    before = json.loads(body_of("refund.created"))["created"] - CREATED
-    assert refund["created"] - sale["created"] == before
-    paid_at = sale["data"]["object"]["status_transitions"]["paid_at"]
-    assert sale["created"] - paid_at == CREATED - 1_793_696_399
-
-
-def test_written_times_move_too_and_keep_their_form() -> None:
-    body = {"created": "2026-11-05T10:00:05.318Z", "other": {"paid_at": "2026-11-05T10:00:00Z"}}
-    assert changed(body, fresh="seed", now=NOW) == {
-        "created": "2026-12-01T12:00:00.000Z",
-        "other": {"paid_at": "2026-12-01T11:59:54Z"},
-    }
-
-
-def test_what_is_no_time_does_not_move() -> None:
-    body = {
-        "created": CREATED,
-        "amount_paid": 1_793_696_397,
-        "paid_at": None,
-        "due_date": 5,
-        "updated_on": "soon",
-        "at": "2026-11-05",
-    }
-    assert changed(body, fresh="seed", now=NOW) == body | {"created": int(NOW.timestamp())}
-
-
-def test_a_body_without_a_time_stays_where_it_is() -> None:
-    assert changed({"paid_at": CREATED}, fresh="seed", now=NOW) == {"paid_at": CREATED}
-    assert changed([1], fresh="seed", now=NOW) == [1]

@@ -7,17 +7,17 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 import requests
 
-from bridge import codec, providers, sandbox
+from bridge import codec, sandbox
 from bridge.cli import demo_stage as stage
-from bridge.cli.fixture_files import FixtureFile, collect
+from bridge.cli.demo_story import STORY, Scene, customers, fixtures
 from bridge.cli.output import (
     Column,
     print_heading,
@@ -43,36 +43,6 @@ DELIVERIES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """Hold one thing that happens in the demo: what it is, and the fixtures that tell of it."""
-
-    title: str
-    events: tuple[str, ...]
-    clicked: bool = True
-
-
-STORY = (
-    Scene("A customer pays for a subscription", ("invoice_payment.paid", "invoice.paid")),
-    Scene(
-        "Stripe sends it again, and once more by another name",
-        ("invoice.paid", "invoice.payment_succeeded"),
-    ),
-    Scene("Part of it is refunded", ("refund.created", "refund.updated", "charge.refunded")),
-    Scene(
-        "The customer's bank disputes it",
-        ("charge.dispute.created", "charge.dispute.funds_withdrawn"),
-    ),
-    Scene("The dispute is won", ("charge.dispute.funds_reinstated", "charge.dispute.closed")),
-    Scene("The subscription renews", ("invoice_payment.paid@renewal", "invoice.paid@renewal")),
-    Scene("The renewal is refunded in full", ("refund.created@renewal-full",)),
-    Scene("Another order: its refund arrives before its sale", ("refund.created@before-sale",)),
-    Scene("… and then the sale", ("invoice_payment.paid@before-sale", "invoice.paid@before-sale")),
-    Scene("Somebody pays who never clicked anything", ("invoice.paid@one-off",), clicked=False),
-    Scene("Somebody tries things out in Stripe's test mode", ("invoice.paid@test",)),
-)
-
-
 @click.command()
 @click.option("--keep", is_flag=True, help="Stay up afterwards, for looking around.")
 def demo(keep: bool) -> None:
@@ -89,7 +59,7 @@ def demo(keep: bool) -> None:
         _print_result(config, store)
         _check(store, vendors.ledger.as_json())
         if keep:
-            _stay(Path(folder), url, vendors.url, store.orders.newest()[0].order)
+            _stay(Path(folder), url, vendors.url, store.orders.newest()[-1].order)
 
 
 # ── the story ────────────────────────────────────────────────────────────────────────────────────
@@ -97,41 +67,37 @@ def demo(keep: bool) -> None:
 
 def _play(config: Config, store: Store, url: str) -> None:
     """Let one scene after the other happen, and say what arrived and what it changed."""
-    files = _fixtures()
-    _store_clicks(config, url, files)
-    print_heading("What arrives")
+    files = fixtures()
+    _store_clicks(config, url, customers(config, files))
     seen: dict[str, str] = {}
+    teller = ""
     for number, scene in enumerate(STORY, 1):
-        answers = list(post([files[name] for name in scene.events], config, url))
+        if scene.provider != teller:
+            teller = scene.provider
+            print_heading(f"What arrives from {config.providers[teller].title}")
+        answers = list(post([files[name] for name in scene.fixtures], config, url))
         stage.wait(lambda: _is_quiet(store), QUIET_SECONDS, "the vendors were not told in time")
-        now = {each.order: _standing(each) for each in store.orders.newest()}
+        now = {each.order: _news(each) for each in store.orders.newest()}
         changed = {order: words for order, words in now.items() if seen.get(order) != words}
         _print_scene(number, scene, [str(each["answer"]) for each in answers], changed)
         seen = now
 
 
-def _fixtures() -> dict[str, FixtureFile]:
-    names = {name for scene in STORY for name in scene.events}
-    known = providers.discover()
-    return {name: collect([f"providers/stripe/{name}"], known)[0] for name in names}
-
-
-def _store_clicks(config: Config, url: str, files: Mapping[str, FixtureFile]) -> None:
-    """Store, for every customer of the story, the clicks that a merchant's pages would have."""
+def _store_clicks(config: Config, url: str, clicked: Mapping[tuple[str, str], datetime]) -> None:
+    """Store, for every customer who came by a click, what a merchant's pages would have."""
     key = config.settings.api_key
     headers = {"Authorization": f"Bearer {key.get_secret_value() if key else ''}"}
-    clicked = {files[name].body for scene in STORY if scene.clicked for name in scene.events}
-    for customer, sold_at in _customers(clicked).items():
-        body = _click(customer, sold_at - timedelta(days=1))
+    for (provider, customer), sold_at in clicked.items():
+        body = _click(provider, customer, sold_at - timedelta(days=1))
         answer = requests.post(f"{url}/clicks", json=body, headers=headers, timeout=10)
         if answer.status_code != 201:
             raise BridgeError(f"the demo's clicks were refused: {answer.text}")
 
 
-def _click(customer: str, at: datetime) -> dict[str, object]:
+def _click(provider: str, customer: str, at: datetime) -> dict[str, object]:
     tail = customer[-6:]
     return {
-        "customer": {"stripe": customer},
+        "customer": {provider: customer},
         "clicks": {
             "taapit": f"tid_{tail}",
             "codeqr": f"clk_{tail}",
@@ -147,18 +113,6 @@ def _click(customer: str, at: datetime) -> dict[str, object]:
     }
 
 
-def _customers(bodies: Iterable[str]) -> dict[str, datetime]:
-    """Return the customers of the story, with the time of their first event."""
-    first: dict[str, datetime] = {}
-    for each in bodies:
-        body = codec.loads(each)
-        customer = body["data"]["object"].get("customer")
-        at = datetime.fromtimestamp(body["created"], UTC)
-        if customer:
-            first[customer] = min(at, first.get(customer, at))
-    return first
-
-
 def _is_quiet(store: Store) -> bool:
     if store.events.received(1):
         return False
@@ -169,6 +123,18 @@ def _is_quiet(store: Store) -> bool:
 
 def _standing(conversion: Conversion) -> str:
     return f"{conversion.value} to credit ({conversion.status})"
+
+
+def _news(conversion: Conversion) -> str:
+    if conversion.redacted:
+        return f"{conversion.value}, customer forgotten"
+    return _standing(conversion)
+
+
+def _whose(conversion: Conversion) -> str:
+    if conversion.customer == conversion.order:
+        return "customer forgotten" if conversion.redacted else "no customer"
+    return f"customer {conversion.customer}"
 
 
 # ── what a merchant sees ─────────────────────────────────────────────────────────────────────────
@@ -187,9 +153,15 @@ def _print_scene(number: int, scene: Scene, answers: list[str], changed: Mapping
 
 def _print_result(config: Config, store: Store) -> None:
     print_heading("Who was credited, what each vendor was told, and what was skipped")
-    for conversion in reversed(store.orders.newest()):
+    told_of = [scene.provider for scene in STORY]
+    newest = sorted(
+        store.orders.newest(),
+        key=lambda each: (told_of.index(each.provider), each.occurred_at, each.id),
+    )
+    for conversion in newest:
+        title = config.providers[conversion.provider].title
         print_line()
-        print_line(f"{conversion.order}, customer {conversion.customer}", style="bold")
+        print_line(f"{title} {conversion.order}, {_whose(conversion)}", style="bold")
         print_line(
             f"{conversion.paid} paid, {conversion.taken_back} taken back: {_standing(conversion)}",
             indent=2,
@@ -217,25 +189,35 @@ def _print_deliveries(config: Config, store: Store, conversion: Conversion) -> N
 
 
 def _history(store: Store, row: DeliveryRow) -> str:
-    """Say what a vendor was told, in order: "49.00 EUR → 32.19 EUR → taken back"."""
+    """Say what a vendor was told, in order: "49.00 → 32.19 EUR → taken back"."""
     accepted = [each for each in store.deliveries.attempts(row.id) if each.outcome == "accepted"]
     words = [told_briefly(each.call.tells) for each in accepted if not each.call.asks]
+    # An order has one currency: the last of its amounts names it.
+    amounts = [at for at, word in enumerate(words) if word[:1].isdigit()]
+    for at in amounts[:-1]:
+        words[at] = words[at].partition(" ")[0]
     return " → ".join(words) or "nothing"
 
 
-def _check(store: Store, held: Mapping[str, Mapping[str, list[object]]]) -> None:
+def _check(store: Store, held: Mapping[str, Mapping[str, list[Any]]]) -> None:
     """Compare what the vendors hold with what they were told; raise if it did not go well."""
-    rows = store.deliveries.newest()
+    rows = store.deliveries.newest(limit=1000)
     problems = [row for row in rows if row.state not in {"settled", "skipped"}]
     for row in problems:
         print_line(f"{row.id} is {row.state}: {row.reason}", style="red")
-    credited = Counter(row.vendor for row in rows if row.told.status)
-    sales = {name: len(each["sales"]) for name, each in held.items()}
-    if problems or sales != dict(credited):
+    orders = {each.id: each.order for each in store.orders.newest(limit=1000)}
+    told = Counter(
+        (row.vendor, row.told.known_as or orders[row.conversion]) for row in rows if row.told.status
+    )
+    sales = Counter((name, sale["order"]) for name, each in held.items() for sale in each["sales"])
+    for vendor, order in (sales - told) + (told - sales):
+        print_line(f"{vendor} holds {order} {sales[vendor, order]} times", style="red")
+    if problems or sales != told:
         raise BridgeError("the demo did not end well: a vendor holds something else than it should")
     print_line()
-    counts = ", ".join(f"{name} {count}" for name, count in sales.items())
-    print_line(f"Sales at the vendors: {counts}. None twice, none missing.", style="green")
+    counts = Counter(vendor for vendor, _ in sales.elements())
+    words = ", ".join(f"{name} {counts[name]}" for name in held)
+    print_line(f"Sales at the vendors: {words}. None twice, none missing.", style="green")
 
 
 def _program() -> str:
@@ -255,7 +237,7 @@ def _stay(folder: Path, url: str, vendors_url: str, order: str) -> None:
         f"{program} conversions",
         f"{program} deliveries --state skipped",
         f"{program} show {order}",
-        f"{program} replay invoice.paid@jpy --fresh-ids --to {url}",
+        f"{program} replay invoice.paid@jpy orders/paid@jpy --fresh-ids --to {url}",
     ):
         click.echo(f"  {line}")  # whole, however long: it is to be copied
     print_line(f"The bridge is at {url}, what the vendors hold at {vendors_url}/ledger.")

@@ -88,6 +88,8 @@ def _settings(folder: Path, vendors_url: str) -> dict[str, str]:
         "BRIDGE_API_KEY": secrets.token_hex(16),
         "BRIDGE_SECRET_KEY": secrets.token_hex(16),
         "STRIPE_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(16)}",
+        "PADDLE_WEBHOOK_SECRET": f"pdl_ntfset_{secrets.token_hex(16)}",
+        "SHOPIFY_API_SECRET": secrets.token_hex(16),
         "TAAPIT_API_KEY": f"taapit_sk_{secrets.token_hex(8)}",
         "CODEQR_API_KEY": secrets.token_hex(16),
         "TRACKDESK_TENANT_ID": "demo-shop",

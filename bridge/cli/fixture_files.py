@@ -15,11 +15,13 @@ from bridge.model import WebhookRequest
 BODY = "body.*"
 CASE = "case.json"
 JSON = "application/json; charset=utf-8"
-CONTENT_TYPES = {".form": "application/x-www-form-urlencoded"}
+FORM = "application/x-www-form-urlencoded"
+CONTENT_TYPES = {".form": FORM}
 PACKAGE = Path(bridge.__file__).parent
 # In an installed wheel the fixtures lie in the package, in a checkout beside it.
 ROOTS = (PACKAGE / "fixtures", PACKAGE.parent / "fixtures")
-# "fixtures/providers/stripe/invoice.paid", "stripe/invoice.paid" or just "invoice.paid".
+# "fixtures/providers/stripe/invoice.paid", "stripe/invoice.paid" or just "invoice.paid";
+# "shopify/orders/paid" or just "orders/paid".
 BUNDLED = ("", "providers/", "providers/*/")
 
 
@@ -39,9 +41,20 @@ class FixtureFile:
         return WebhookRequest(headers, self.body.encode())
 
     @property
+    def is_form(self) -> bool:
+        """Tell whether its body is a form; else it is JSON."""
+        return self.request.headers["content-type"].startswith(FORM)
+
+    @property
     def name(self) -> str:
-        """Return what people call it: the folder of a body.json, else the file."""
-        return self.path.parent.name if self.path.match(BODY) else self.path.name
+        """Return what people call it: the folder of a body.json, else the file.
+
+        Below the provider's folder, as events may be called "orders/paid".
+        """
+        named = (self.path.parent if self.path.match(BODY) else self.path).resolve()
+        parts = named.parts
+        below = parts[::-1].index(self.provider) if self.provider in parts else 0
+        return "/".join(parts[len(parts) - below :]) or named.name
 
 
 def find(path: str) -> list[Path]:
@@ -68,11 +81,20 @@ def collect(paths: Iterable[str], providers: Iterable[str]) -> list[FixtureFile]
         if not bodies:
             lacking = f"no {BODY} lies below" if Path(path).is_dir() else "there is no fixture"
             raise click.UsageError(f"{lacking} {path!r}")
-        files += [
+        found = [
             FixtureFile(body, _provider(body, names), _read(body), _headers(body))
             for body in bodies
         ]
+        _refuse_several(path, found)
+        files += found
     return files
+
+
+def _refuse_several(path: str, found: list[FixtureFile]) -> None:
+    """Refuse a name that events of several providers have: who it is must be said."""
+    several = sorted(f"{each.provider}/{each.name}" for each in found if each.name == path)
+    if len(several) > 1:
+        raise click.UsageError(f"{path!r} may be {' or '.join(several)}: say which")
 
 
 def _bodies(path: Path) -> list[Path]:

@@ -36,9 +36,12 @@ ANSWERS = (Column("sent"), Column("status", right=True), Column("answer", below=
     "changes",
     multiple=True,
     metavar="PATH=VALUE",
-    help="Set a value first: data.object.amount_paid=9900, data.object.lines.data.0.amount=1.",
+    help="Set a value first: data.object.amount_paid=9900, data.object.lines.data.0.amount=1; "
+    "of a form sale_gross=10.00.",
 )
-@click.option("--fresh-ids", is_flag=True, help="New ids and times, as if it all happened now.")
+@click.option(
+    "--fresh-ids", is_flag=True, help="New ids and times: the same customer buys again, now."
+)
 @click.option("--state", type=click.Choice(["failed"]), help="All stored events in this state.")
 @as_json
 def replay(
@@ -51,8 +54,9 @@ def replay(
 ) -> None:
     """Sign fixture files and post them as their provider would.
 
-    PATH is a file, a folder, or the name of a fixture that comes with bridge (invoice.paid); exit
-    code 1 if any was refused. The ID of a stored event in its place has that event processed again.
+    PATH is a file, a folder, or the name of a fixture that comes with bridge (invoice.paid,
+    orders/paid); exit code 1 if any was refused. The ID of a stored event in its place has that
+    event processed again.
     """
     if bool(paths) == bool(state):
         raise click.UsageError("name fixture files, folders or stored events (or give --state)")
@@ -96,16 +100,26 @@ def _here() -> str:
 
 
 def _is_id(path: str) -> bool:
-    """Tell an id from what may be a mistyped path: an event's id has no dots and no slashes."""
-    return not (Path(path).exists() or find(path) or set(path) & set("./\\"))
+    """Tell an id from what may be a mistyped path.
+
+    An event's id has no dots and no slashes, its key ("shopify:acme.myshopify.com/…") a colon.
+    """
+    if Path(path).exists() or find(path):
+        return False
+    return ":" in path or not set(path) & set("./\\")
 
 
 def _signer(file: FixtureFile, config: Config) -> AnyProvider:
     provider = config.providers.get(file.provider)
     if provider is None:
+        required = (
+            each.name
+            for each in settings.known_settings()
+            if each.owner == file.provider and each.required
+        )
         raise ConfigError(
             f"{file.path} cannot be signed: {file.provider} is not configured "
-            f"(set {file.provider.upper()}_WEBHOOK_SECRET)"
+            f"(set {' and '.join(required)})"
         )
     return provider
 
@@ -162,11 +176,16 @@ def _process_again(ids: list[str], state: str | None) -> None:
                     f"no stored event and no fixture is called {id!r} (see `bridge events`)"
                 )
             rows += found
-        again = [row for row in rows if row.state is not EventState.IGNORED]
+        ignored = [row for row in rows if row.state is EventState.IGNORED]
+        redacted = [row for row in rows if row.redacted]
+        again = [row for row in rows if row.state is not EventState.IGNORED and not row.redacted]
         with session.store.atomic():
             for row in again:
                 session.store.events.mark(row.key, EventState.RECEIVED)
         session.store.ring()
     click.echo(f"{some(len(again), 'event')} will be processed again")
-    if ignored := len(rows) - len(again):
-        click.echo(f"{some(ignored, 'event')} will not: nothing about money is in it")
+    if ignored:
+        click.echo(f"{some(len(ignored), 'event')} will not: nothing about money is in it")
+    if redacted:
+        whose = "its body was" if len(redacted) == 1 else "their bodies were"
+        click.echo(f"{some(len(redacted), 'event')} will not: {whose} redacted")
