@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import made as made_provider
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit import Bench, Sent, bench
 from story import Story
 from stripe_stories import Story as StripeStory
 
-from bridge import codec, providers
+from bridge import codec, ledger, providers
 from bridge.money import Money
 from bridge.store import open_store
 from bridge.worker import Worker
@@ -81,6 +82,24 @@ def credited(sales: list[dict[str, Any]]) -> Decimal:
 def due_of(story: Story) -> Decimal:
     """Return what must be credited in all, in major units."""
     return Money(sum(story.due.values()), story.currency).major
+
+
+@each_provider
+@given(data=st.data())
+def test_what_was_told_folds_to_what_is_due(provider: str, data: st.DataObject) -> None:
+    """Fold many stories without a store: what must be credited, as the story has worked it out."""
+    story = data.draw(stories_of(provider))
+    reader = made_provider(provider)
+    payments = [
+        each
+        for _, request in story.requests
+        for event in [reader.read(request)]
+        for each in ([] if event.ignored else reader.normalise(event))
+    ]
+    straight = ledger.fold(payments)
+    again = data.draw(st.permutations(payments + payments[: len(payments) // 2]))
+    assert ledger.fold(again) == straight
+    assert {each.order: each.value.minor for each in straight} == dict(story.due)
 
 
 @each_provider

@@ -13,7 +13,7 @@ from cases import CASES, case_of, event_of, unsigned
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from test_fuzz_stripe import DROP
+from test_fuzz import DROP
 
 from bridge.errors import MoneyError, PayloadError, SignatureError
 from bridge.model import Context, Payment, PaymentKind

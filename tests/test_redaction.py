@@ -1,63 +1,33 @@
-"""Redaction: a person goes everywhere, down to the bytes on the disk; the money stays."""
+"""Redaction: a person goes everywhere; the money stays."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cases import case_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit import (
     CLICKS,
     CUSTOMER,
     EVERYTHING,
-    IDENTITY,
-    REFUND,
     SALE,
     Bench,
     Make,
     benches,
     body_of,
-    sent_as,
     state,
     thing_of,
 )
+from redactions import EMAIL, LIFE, PERSON, STRIPES, TAKES_BACK, USER, money, on_disk, redact
 from stripe_stories import stories
-from test_logs import configured
 from typing_in import ORDER, printed
 
-from bridge import attribution, codec
-from bridge.forgetting import REDACTED, REMOVED, UNREPEATABLE
-from bridge.http import Sender
-from bridge.intake import Intake
-from bridge.model import Erasure, Event, NoAnswer, Response, WebhookRequest
-from bridge.outbox import LEASE, Outbox
-from bridge.redaction import Erased
-from bridge.store import open_store
-from bridge.store.events import key_of
-from bridge.store.rows import AskState, DeliveryState, EventState
-from bridge.vendors.tracify import tracify_hash
-
-EMAIL = thing_of("invoice.paid")["customer_email"]
-SHOPIFY_CUSTOMER = "7012345678901"
-USER = "user_1001"
-# Who it is, how vendors know them, and what was stored of them.
-PERSON = {
-    EMAIL, EMAIL.partition("@")[0], "Jana", "Muster", "Berlin", CUSTOMER, USER, SHOPIFY_CUSTOMER,
-    tracify_hash(EMAIL), *CLICKS.values(), *IDENTITY.values(),
-}  # fmt: skip
-STRIPES = Erasure(provider="stripe", customer=CUSTOMER)
-TAKES_BACK = {"tapfiliate", "trackdesk"}
-LIFE = (
-    *("customer.created", "charge.succeeded", "payment_intent.succeeded", *SALE),
-    *("invoice.paid@renewal", "customer.deleted", "refund.created"),
-)
+from bridge.forgetting import REDACTED, REMOVED
+from bridge.model import Erasure
+from bridge.store.rows import DeliveryState, EventState
 
 
 @pytest.fixture
@@ -73,27 +43,6 @@ def sold(make: Make) -> Bench:
     made.click(CUSTOMER)
     made.play(*LIFE)
     return made
-
-
-def redact(made: Bench, erasure: Erasure = STRIPES) -> Erased:
-    intake = Intake(made.store, made.config)
-    return intake.redact(intake.redaction.wanted(erasure), made.clock())
-
-
-def on_disk(made: Bench, person: Iterable[str] = PERSON) -> set[str]:
-    """Return what of a person is found in the bytes of the database's files."""
-    path = Path(made.config.database_url.removeprefix("sqlite:///"))
-    files = [each.read_bytes() for each in path.parent.glob(f"{path.name}*")]
-    key = attribution.email_key(EMAIL, Intake(made.store, made.config).rules.email_key)
-    names = {*person, key.partition(":")[2]}
-    return {name for name in names if any(name.encode() in each for each in files)}
-
-
-def money(made: Bench) -> list[tuple[object, ...]]:
-    return [
-        (each.id, each.paid, each.taken_back, each.value, each.status, each.occurred_at)
-        for each in made.store.orders.newest()
-    ]
 
 
 # ── everywhere ───────────────────────────────────────────────────────────────────────────────────
@@ -304,288 +253,3 @@ def test_somebody_else_who_names_the_person_stays_who_they_are(sold: Bench) -> N
     assert kept is not None
     assert (kept.customer, kept.redacted) == ("cus_other", False)
     assert sold.store.events.find("evt_again")[0].redacted
-
-
-# ── while a call is being sent ───────────────────────────────────────────────────────────────────
-
-
-class Interrupted(Sender):
-    """Send, but have something happen to the store before the answer comes."""
-
-    def __init__(self, act: Callable[[], object]) -> None:
-        super().__init__(read_seconds=0.5)
-        self._act = act
-
-    def send(self, *args: Any, **kwargs: Any) -> Response | NoAnswer:
-        answer = super().send(*args, **kwargs)
-        self._act()
-        return answer
-
-
-def _sold_while_redacted(made: Bench, vendor: str) -> None:
-    made.click(CUSTOMER)
-    made.receive(*SALE)
-    made.clock.advance(minutes=1)
-    sender = Interrupted(lambda: redact(made))
-    outbox = Outbox(made.store, made.config, sender, clock=made.clock)
-    (row,) = outbox.lease(vendor, 5)
-    outbox.deliver(row)
-    sender.close()
-
-
-@pytest.mark.parametrize("vendor", sorted({*CLICKS, "tracify"}))
-def test_a_call_that_is_answered_after_the_redaction_counts(make: Make, vendor: str) -> None:
-    made = make(vendor)
-    _sold_while_redacted(made, vendor)
-    made.worker.drain()
-    assert state(made, vendor) == (DeliveryState.SETTLED, "")
-    (attempt,) = made.attempts(vendor)
-    assert (attempt.outcome, attempt.call.json, attempt.answer) == ("accepted", None, "")
-    assert made.delivery(vendor).told.known_as == ORDER
-    assert on_disk(made) == set()
-
-
-@pytest.mark.parametrize("vendor", sorted({*CLICKS, "tracify"}))
-def test_a_call_in_doubt_is_not_sent_again_after_the_redaction(make: Make, vendor: str) -> None:
-    made = make(vendor)
-    made.fault(vendor, {"commit_then_reset": True})
-    _sold_while_redacted(made, vendor)
-    made.clock.advance(hours=2)
-    made.worker.drain()
-    row = made.delivery(vendor)
-    assert len(made.sales(vendor)) == 1
-    if vendor == "tapfiliate":  # can be asked, by the order's id
-        assert (row.state, row.told.doubt) == (DeliveryState.SETTLED, "")
-    else:
-        assert row.state is DeliveryState.UNKNOWN
-        assert row.in_flight is not None
-        assert made.store.deliveries.resolve(row, made.clock(), row.in_flight.tells)
-        made.worker.drain()
-        assert state(made, vendor) == (DeliveryState.SETTLED, "")
-    assert on_disk(made) == set()
-
-
-@pytest.mark.parametrize("vendor", ["codeqr", "trackdesk", "tracify"])
-def test_a_call_that_waits_to_be_repeated_is_for_a_person_to_judge(make: Make, vendor: str) -> None:
-    made = make(vendor)
-    made.click(CUSTOMER)
-    made.fault(vendor, {"reset": True})
-    made.play(*SALE)
-    assert made.delivery(vendor).in_flight is not None
-    redact(made)
-    made.worker.drain()
-    assert state(made, vendor) == (DeliveryState.UNKNOWN, UNREPEATABLE)
-    assert on_disk(made) == set()
-    row = made.delivery(vendor)
-    assert made.store.deliveries.resolve(row, made.clock(), None)
-    made.worker.drain()
-    assert state(made, vendor) == (DeliveryState.SKIPPED, REMOVED)
-
-
-def test_what_was_leased_before_the_redaction_is_not_sent_as_it_was(make: Make) -> None:
-    made = make("codeqr")
-    made.click(CUSTOMER)
-    made.fault("codeqr", {"reset": True})
-    made.play(*SALE)
-    made.clock.advance(hours=1)
-    outbox = Outbox(made.store, made.config, Sender(), clock=made.clock)
-    (row,) = outbox.lease("codeqr", 1)
-    redact(made)
-    outbox.deliver(row)
-    made.clock.advance(seconds=LEASE.total_seconds() + 1)
-    made.worker.drain()
-    assert made.sales("codeqr") == []
-    assert state(made, "codeqr")[0] is DeliveryState.UNKNOWN
-    assert on_disk(made) == set()
-
-
-def test_a_plan_made_before_the_redaction_is_given_up(make: Make) -> None:
-    made = make("codeqr")
-    made.click(CUSTOMER)
-    made.receive(*SALE)
-    made.clock.advance(minutes=1)
-    looks: list[int] = []
-
-    def clock() -> datetime:
-        looks.append(0)
-        if len(looks) == 2:  # when the call is about to be written down
-            redact(made)
-        return made.clock()
-
-    outbox = Outbox(made.store, made.config, Sender(), clock=clock)
-    (row,) = outbox.lease("codeqr", 1)
-    outbox.deliver(row)
-    stored = made.delivery("codeqr")
-    assert (stored.state, stored.in_flight, stored.lease) == (DeliveryState.DUE, None, "")
-    assert made.vendors.ledger.calls() == []
-    made.worker.drain()
-    assert state(made, "codeqr") == (DeliveryState.SKIPPED, REMOVED)
-    assert on_disk(made) == set()
-
-
-def test_a_change_in_doubt_names_nobody_and_is_repeated(make: Make) -> None:
-    made = make("tapfiliate")
-    made.click(CUSTOMER)
-    made.play(*SALE)
-    made.fault("tapfiliate", {"commit_then_reset": True})
-    made.play(bodies=[EVERYTHING])
-    assert made.delivery("tapfiliate").in_flight is not None
-    redact(made)
-    made.clock.advance(hours=1)
-    made.worker.drain()
-    assert state(made, "tapfiliate") == (DeliveryState.SETTLED, "")
-    assert made.sales("tapfiliate")[0]["status"] == "disapproved"
-    assert on_disk(made) == set()
-
-
-# ── Shopify asks ─────────────────────────────────────────────────────────────────────────────────
-
-
-def event_of(name: str, bench: Bench) -> Event:
-    return bench.config.providers["shopify"].read(case_of(f"shopify/{name}").request)
-
-
-def test_shopify_asks_for_a_customer_to_be_removed(make: Make) -> None:
-    made = make()
-    made.click(f"shopify:{SHOPIFY_CUSTOMER}")
-    made.play(
-        *("shopify/customers/create", "shopify/orders/paid", "shopify/refunds/create"),
-        *("shopify/customers/data_request", "shopify/orders/updated"),
-    )
-    before = money(made)
-    assert {EMAIL, "Jana", SHOPIFY_CUSTOMER} <= on_disk(made)
-    made.play("shopify/customers/redact")
-    row = made.store.events.get(key_of(event_of("customers/redact", made)))
-    assert row is not None
-    assert row.reason.startswith(f"{REMOVED} (orders: 1, events: ")
-    assert (row.state, row.redacted) == (EventState.PROCESSED, True)
-    assert on_disk(made) == set()
-    provider, request = sent_as("shopify/orders/updated")
-    late = WebhookRequest({**request.headers, "x-shopify-webhook-id": "late"}, request.body)
-    made.play("shopify/refunds/create@second", requests=[(provider, late)])
-    assert [each[0] for each in money(made)] == [each[0] for each in before]
-    assert on_disk(made) == set()
-
-
-def test_shopify_asks_for_a_shop_to_be_removed(make: Make) -> None:
-    made = make()
-    made.click(f"shopify:{SHOPIFY_CUSTOMER}")
-    made.play("shopify/orders/paid", "shopify/customers/create", "shopify/orders/paid@pos", *SALE)
-    paid = {each.id: each.paid for each in made.store.orders.newest()}
-    made.play("shopify/shop/redact")
-    made.store.scrub()
-    kept = {each.id: each for each in made.store.orders.newest()}
-    assert {id: each.paid for id, each in kept.items()} == paid
-    assert {each.provider for each in kept.values() if each.redacted} == {"shopify"}
-    (stripes,) = [each for each in kept.values() if each.provider == "stripe"]
-    assert (stripes.customer, stripes.keys[0]) == (USER, f"stripe:{CUSTOMER}")
-    assert {f"stripe:{CUSTOMER}"} <= set(made.store.customers.aliases([f"stripe:{CUSTOMER}"]))
-    assert made.store.customers.find([f"shopify:{SHOPIFY_CUSTOMER}"]) == []
-    assert SHOPIFY_CUSTOMER not in on_disk(made)
-    assert redact(made).clicks == 1  # Tracify's, which came with the invoice
-
-
-# ── on the disk ──────────────────────────────────────────────────────────────────────────────────
-
-
-def test_who_still_reads_the_database_is_waited_for(sold: Bench) -> None:
-    path = sold.config.database_url.removeprefix("sqlite:///")
-    reader = sqlite3.connect(path, isolation_level=None)
-    reader.execute("BEGIN")
-    assert reader.execute("SELECT count(*) FROM events").fetchone() == (len(LIFE),)
-    redact(sold)
-    assert not sold.store.scrub()
-    assert on_disk(sold)
-    reader.execute("COMMIT")
-    other = open_store(sold.config.database_url)
-    assert other.scrub()  # whoever comes first
-    assert sold.store.scrub()
-    assert on_disk(sold) == set()
-    other.close()
-    reader.close()
-
-
-def test_who_is_writing_is_not_disturbed(sold: Bench) -> None:
-    redact(sold)
-    other = open_store(sold.config.database_url)
-    with other.atomic():
-        assert not sold.store.scrub()
-    assert sold.store.query("PRAGMA busy_timeout") != [{"timeout": 250}]  # type: ignore[attr-defined]
-    assert sold.store.scrub()
-    other.close()
-
-
-def test_nothing_is_scrubbed_where_nothing_was_redacted(sold: Bench) -> None:
-    other = open_store(sold.config.database_url)
-    with other.atomic():
-        assert sold.store.scrub()
-    other.close()
-
-
-def test_what_a_provider_answered_names_nobody_any_more(make: Make) -> None:
-    made = make("tapfiliate", STRIPE_API_KEY="sk_test_1", STRIPE_API_BASE="http://127.0.0.1:9")
-    made.receive("refund.created@before-sale")
-    who = thing_of("refund.created@before-sale")["customer"]
-    (ask,) = made.store.asks.due(made.clock(), 1)
-    made.store.asks.record(ask, AskState.DUE, made.clock(), f"no invoice of {who} (yet)")
-    redact(made, Erasure(provider="stripe", customer=who))
-    assert [each.reason for each in made.store.asks.about(ask.subject)] == ["no invoice of … (yet)"]
-    assert made.store.scrub()
-    assert on_disk(made, {who}) == set()
-
-
-# ── the logs ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_nothing_personal_is_logged(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = make()
-    output = configured(monkeypatch)
-    said = json.dumps({"errors": [f"{CLICKS['tapfiliate']} of {EMAIL} is unknown, {CUSTOMER}"]})
-    for vendor in made.config.vendors:
-        made.fault(vendor, {"status": 503, "body": said}, {"status": 422, "body": said})
-    made.click(CUSTOMER)
-    made.play(*LIFE)
-    made.clock.advance(hours=3)
-    made.worker.drain()
-    assert EMAIL in " ".join(row.reason for row in made.store.deliveries.newest())
-    redact(made)
-    made.play(*REFUND, "shopify/orders/paid", "shopify/customers/redact")
-    logged = output.getvalue()
-    assert "tapfiliate" in logged
-    assert "answered 422" in logged
-    assert [name for name in PERSON if name in logged] == []
-    assert on_disk(made) == set()
-
-
-def test_every_value_of_an_old_database_is_found(tmp_path: Path) -> None:
-    """The step from the first schema fills in which events speak of whom."""
-    from bridge.store.migrations import migrations  # noqa: PLC0415
-    from bridge.store.sqlite import SqliteStore  # noqa: PLC0415
-
-    store = SqliteStore(str(tmp_path / "old.db"))
-    store._make_file()
-    with store.atomic():
-        migrations.apply(store._db, stop_before="m002_persons")
-    for id, ignored in (("evt_1", ""), ("evt_2", "means nothing")):
-        columns = {
-            "key": f"stripe:{id}",
-            "id": id,
-            "ignored": ignored,
-            "body": "{}",
-            "position": None,
-        }
-        store.execute(
-            """INSERT INTO events VALUES (NULL, :key, 'stripe', :id, 't', '', 'processed', '',
-               '2026-11-21T12:00:00Z', '2026-11-21T12:00:00Z', 0, 0, '', :ignored, '{}')""",
-            columns,
-        )
-    body = codec.dumps({"keys": ["stripe:cus_1", "email:1"]})
-    store.execute(
-        "INSERT INTO payments VALUES ('stripe:evt_1', 0, 'in_1', 'stripe:in_1', :body)",
-        {"body": body},
-    )
-    assert store.migrate() == ["m002_persons"]
-    assert store.persons.keys_of_events(["stripe:evt_1"]) == {"stripe:cus_1", "email:1"}
-    assert store.query("SELECT body FROM events ORDER BY id") == [{"body": "{}"}, {"body": ""}]
-    assert store.scrub()
-    store.close()
