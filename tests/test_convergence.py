@@ -152,8 +152,7 @@ def test_the_providers_that_come_with_bridge_have_stories() -> None:
 
 
 def test_a_story_is_what_stripe_would_send() -> None:
-    story = StripeStory(1000, 100)
-    story.sale()
-    story.refund(400)
+    story = StripeStory()
+    story.refund(story.sale(1000, 100), 400)
     kinds = [json.loads(event)["type"] for event in story.events]
     assert kinds[-3:] == ["refund.created", "charge.refunded", "refund.updated"]
