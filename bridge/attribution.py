@@ -34,6 +34,7 @@ class StoredClick:
     """Hold a click as it was stored: `value` is raw, as the merchant gave it for that vendor.
 
     `exact` tells whether `captured_at` is when the click happened, or only when we heard of it.
+    `landed` marks one that was only read off the address with which the buyer of an order came in.
     """
 
     vendor: str
@@ -41,6 +42,7 @@ class StoredClick:
     captured_at: datetime
     keys: frozenset[str]
     exact: bool = True
+    landed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,10 @@ def identify(payment: Payment, vendors: Mapping[str, AnyVendor], rules: Rules) -
     keys += [f"{EXTERNAL_ID}:{each}" for each in _external_ids(context, vendors, rules)]
     keys += [email_key(context.email, rules.email_key)] if context.email.strip() else []
     clicks = {name: click for name in vendors if (click := _carried(vendors[name], context))}
-    return replace(payment, context=None, keys=tuple(dict.fromkeys(keys)), clicks=clicks)
+    landed = {name: click for name in vendors if (click := _landed(vendors[name], context))}
+    return replace(
+        payment, context=None, keys=tuple(dict.fromkeys(keys)), clicks=clicks, landed=landed
+    )
 
 
 def resolve(
@@ -82,11 +87,12 @@ def resolve(
     """Credit a conversion to the clicks it came from, one for each vendor.
 
     A click that the payment itself carries wins. Then come the stored ones: by the strongest key
-    they share with the conversion, within the look-back window, the last or the first of them.
+    they share with the conversion, within the look-back window, the last or the first of them. Last
+    comes what the address tells with which a buyer came in: others use such parameters as well.
     For a vendor that merges clicks, each completes what the better ones leave open. `aliases` are
     all keys of this customer. A renewal is credited as the order with which its subscription
     `began_at`, however long ago, and only by its own time where that had no click. `heard_at` is
-    when we heard of the sale: a click that we knew by then, and no other, may be later than it.
+    when we heard of the sale: a click of unknown time that we knew by then may have led to it.
     """
     moments = dict.fromkeys((began_at or conversion.occurred_at, conversion.occurred_at))
     clicks = dict(conversion.clicks)
@@ -97,6 +103,7 @@ def resolve(
         ranked = [_best_first(of_vendor, conversion, vendor, rules, at) for at in moments]
         ranked += [_best_first(known, conversion, vendor, rules, heard_at)] if heard_at else []
         found += next(filter(None, ranked), [])
+        found += [conversion.landed[name]] if name in conversion.landed else []
         chosen = found if vendor.merges_clicks else found[:1]
         if merged := {kind: id for each in reversed(chosen) for kind, id in each.items()}:
             clicks[name] = merged
@@ -115,15 +122,13 @@ def _external_ids(
 
 
 def _carried(vendor: AnyVendor, context: Context) -> Click | None:
-    """Return the click of one vendor that a payment carries in metadata, reference or address."""
+    """Return the click of one vendor that a payment carries in metadata or reference, if any."""
     for name in vendor.click_names:
         if (value := context.metadata.get(name)) and (click := _read(vendor, value)):
             return click
     return (
-        (vendor.read_reference(context.reference) if context.reference else None)
-        or _landed(vendor, context)
-        or vendor.capture(context)
-    )
+        vendor.read_reference(context.reference) if context.reference else None
+    ) or vendor.capture(context)
 
 
 def _landed(vendor: AnyVendor, context: Context) -> Click | None:
@@ -152,12 +157,12 @@ def _best_first(
     strength = {key: at for at, key in enumerate(_strongest_first(conversion.keys))}
     weakest = len(strength)
 
-    def preference(each: StoredClick) -> tuple[int, bool, float, str]:
+    def preference(each: StoredClick) -> tuple[bool, int, bool, float, str]:
         key = min((strength.get(key, weakest) for key in each.keys), default=weakest)
         before = each.captured_at <= sold_at + CLOCK_SKEW
         age = (sold_at - each.captured_at).total_seconds()
         nearest = -age if before and rules.first else abs(age)
-        return key, not before, nearest, repr(each.value)
+        return each.landed, key, not before, nearest, repr(each.value)
 
     read = (_read(vendor, each.value) for each in sorted(eligible, key=preference))
     return [click for click in read if click is not None]
@@ -175,9 +180,13 @@ def _in_window(click: StoredClick, sold_at: datetime, rules: Rules) -> bool:
 
 
 def _is_known(click: StoredClick, heard_at: datetime | None, rules: Rules) -> bool:
-    """Tell whether a click lies before we heard of a sale: that of a replayed fixture, say."""
-    window = timedelta(days=rules.days)
-    return heard_at is not None and heard_at - window <= click.captured_at <= heard_at
+    """Tell whether a click was known when we heard of a sale: that of a replayed fixture, say.
+
+    One whose own time lies after the sale did not lead to it, however late we heard of the sale.
+    """
+    if heard_at is None or click.exact:
+        return False
+    return heard_at - timedelta(days=rules.days) <= click.captured_at <= heard_at
 
 
 def _strongest_first(keys: Iterable[str]) -> list[str]:

@@ -31,7 +31,14 @@ def forget_payment(payment: Payment, names: Collection[str]) -> Payment:
     """Return a payment without its person: what moved, when, and for which order."""
     reason = "" if payment.kind in TOLD_FREELY else forget_names(payment.reason, names)
     return replace(
-        payment, customer="", context=None, keys=(), clicks={}, reason=reason, redacted=True
+        payment,
+        customer="",
+        context=None,
+        keys=(),
+        clicks={},
+        landed={},
+        reason=reason,
+        redacted=True,
     )
 
 
@@ -42,6 +49,7 @@ def forget_conversion(conversion: Conversion, names: Collection[str]) -> Convers
         customer=conversion.order,
         keys=(),
         clicks={},
+        landed={},
         reason=forget_names(conversion.reason, names),
         redacted=True,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from bridge import attribution, ledger, logs
 from bridge.config import Config
@@ -158,17 +159,12 @@ class Intake:
         if not payment.keys:
             return set()
         _, joined = self._store.customers.join(payment.keys)
-        at = payment.started_at or payment.occurred_at
-        added = [
-            self._store.customers.add_click(
-                vendor,
-                click,
-                payment.keys,
-                at,
-                exact=True,
-                source=source_of(payment),
-            )
-            for vendor, click in payment.clicks.items()
+        at, source = payment.started_at or payment.occurred_at, source_of(payment)
+        add = partial(self._store.customers.add_click, exact=True, source=source)
+        added = [add(name, click, payment.keys, at) for name, click in payment.clicks.items()]
+        added += [
+            add(name, click, payment.keys, at, landed=True)
+            for name, click in payment.landed.items()
         ]
         if not joined and not any(added):
             return set()
@@ -201,7 +197,7 @@ class Intake:
 
     def _begins_earlier(self, conversion: Conversion) -> bool:
         """Tell whether an order shows that its subscription began before what we knew."""
-        first = self._store.orders.first_paid(conversion.provider, conversion.subscription, 1)
+        first = self._store.orders.first_paid(conversion, 1)
         return bool(
             conversion.subscription and first and conversion.occurred_at < first[0].occurred_at
         )
@@ -270,11 +266,9 @@ class Intake:
         return bool(heirs) or _is_blank(row)
 
     def _mark_renewals(self, conversions: list[Conversion], now: datetime) -> None:
-        names = {(each.provider, each.subscription) for each in conversions if each.subscription}
-        for provider, subscription in sorted(names):
-            touched = [self._store.orders.conversion(each.id) for each in conversions]
-            known = [each for each in touched if each and each.subscription == subscription]
-            known += self._store.orders.first_paid(provider, subscription, 2)
+        ids = [each.id for each in conversions if each.subscription]
+        for like in filter(None, map(self._store.orders.conversion, ids)):
+            known = [like, *self._store.orders.first_paid(like, 2)]
             for each in ledger.mark_renewals(list({each.id: each for each in known}.values())):
                 if self._store.orders.put(each, now):
                     self._make_due(each, now)

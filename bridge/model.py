@@ -120,9 +120,9 @@ class Payment:
     taken. A credit `contains` the refunds that its amount includes. A link between a source of
     money and a sale carries as `amount` what that source paid of it.
 
-    `keys` (who paid, strongest first) and `clicks` (ids carried by the payment itself) are filled
-    in by `attribution.identify` from `customer` and `context`, which then goes. `redacted` marks
-    one whose person was removed since.
+    `keys` (who paid, strongest first), `clicks` (ids carried by the payment itself) and `landed`
+    (those in the address where the buyer came in) are filled in by `attribution.identify` from
+    `customer` and `context`, which then goes. `redacted` marks one whose person was removed since.
     """
 
     id: str
@@ -147,6 +147,7 @@ class Payment:
     context: Context | None = None
     keys: tuple[str, ...] = ()
     clicks: Mapping[str, Click] = field(default_factory=dict)
+    landed: Mapping[str, Click] = field(default_factory=dict)
     redacted: bool = False
 
 
@@ -198,9 +199,10 @@ class Conversion:
 
     `paid` and `taken_back` are what moved; `value` is what is to be credited: the chosen basis of
     what was paid, less its share of what was taken back. `customer` is the merchant's own id where
-    it is known, else the provider's. `clicks` holds, per vendor, the click it is credited to.
-    `renewal` marks every paid order of a subscription but the first. `due_at` is set where the
-    sale should not be told before then. `redacted` marks one whose customer was removed.
+    it is known, else the provider's. `clicks` holds, per vendor, the click it is credited to, and
+    `landed` those in the address where the buyer came in. `renewal` marks every paid order of a
+    subscription but the first. `due_at` is set where the sale should not be told before then.
+    `redacted` marks one whose customer was removed.
     """
 
     id: str
@@ -223,6 +225,7 @@ class Conversion:
     items: tuple[Item, ...] = ()
     keys: tuple[str, ...] = ()
     clicks: Mapping[str, Click] = field(default_factory=dict)
+    landed: Mapping[str, Click] = field(default_factory=dict)
     redacted: bool = False
 
 

@@ -275,7 +275,11 @@ def _ids_in(conversions: Iterable[Conversion]) -> Names:
         name
         for each in conversions
         for name in (
-            *(id for click in each.clicks.values() for id in click.values()),
+            *(
+                id
+                for click in (*each.clicks.values(), *each.landed.values())
+                for id in click.values()
+            ),
             *((each.customer,) if each.customer != each.order else ()),
         )
     )

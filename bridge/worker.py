@@ -192,6 +192,12 @@ class Worker:
                 self._store.events.mark(ask.subject, EventState.WAITING, str(error))
             self._ask_again(ask, str(error), error.retry)
             return
+        except StoreError:
+            raise
+        except Exception as error:  # an answer that we cannot read must not be asked for for ever
+            log.exception("asking failed", provider=ask.provider, subject=ask.subject)
+            self._ask_again(ask, f"the answer cannot be read ({type(error).__name__})", True)
+            return
         log.info("asked", provider=ask.provider, subject=ask.subject, found=found)
         if found:
             self._store.asks.record(ask, AskState.ANSWERED, now, f"{found} found")

@@ -356,9 +356,10 @@ def test_a_renewal_is_credited_as_the_order_that_its_subscription_began_with() -
     assert credit(first, began=False) is None
 
 
-def test_a_click_known_before_we_heard_of_the_sale_may_be_later_than_it() -> None:
+def test_a_click_of_unknown_time_may_be_later_than_a_sale_heard_of_late() -> None:
     heard_at = START + timedelta(days=200)
-    before, known, unknown = click("before", -1), click("known", 199), click("unknown", 201)
+    before, later = click("before", -1), click("later", 1)
+    known, unknown = click("known", 199, exact=False), click("unknown", 201, exact=False)
 
     def credit(*stored: StoredClick) -> Click | None:
         made = resolve(conversion(), stored, [], VENDORS, RULES, heard_at=heard_at)
@@ -367,3 +368,24 @@ def test_a_click_known_before_we_heard_of_the_sale_may_be_later_than_it() -> Non
     assert credit(known, unknown) == {"click_id": "known"}
     assert credit(before, known) == {"click_id": "before"}
     assert credit(unknown) is None
+    assert credit(later) is None, "it did not lead to what was bought before"
+
+
+LANDED = {"acme": {"click_id": "landed"}}
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ([], "landed"),
+        ([click("stored", -30)], "stored"),
+        ([replace(click("landed before", -1), landed=True)], "landed before"),
+        ([replace(click("landed before", -1), landed=True), click("stored", -30)], "stored"),
+        ([click("too old", -91)], "landed"),
+    ],
+)
+def test_where_a_buyer_landed_counts_where_nothing_else_is_known(
+    stored: list[StoredClick], expected: str
+) -> None:
+    assert credited(*stored, landed=LANDED) == expected
+    assert credited(*stored, landed=LANDED, carried="carried") == "carried"

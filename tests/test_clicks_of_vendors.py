@@ -193,16 +193,17 @@ def test_a_visitor_lands_with_a_click(name: str, query: str, click: Click | None
 
 
 @pytest.mark.parametrize(
-    ("context", "click"),
+    ("context", "carried", "landed"),
     [
-        (Context(url="https://shop.example/?ta_tid=landed"), "landed"),
-        (Context(url="https://shop.example/?ta_tid=landed", metadata={"ta_tid": "kept"}), "kept"),
-        (Context(url="http://[broken?ta_tid=landed"), None),
-        (Context(url=f"https://shop.example/?ta_tid={'x' * 256}"), None),
+        (Context(url="https://a.example/?ta_tid=in"), None, "in"),
+        (Context(url="https://a.example/?ta_tid=in", metadata={"ta_tid": "kept"}), "kept", "in"),
+        (Context(url="http://[broken?ta_tid=landed"), None, None),
+        (Context(url=f"https://a.example/?ta_tid={'x' * 256}"), None, None),
     ],
 )
-def test_what_a_payment_carries_beats_where_its_buyer_landed(
-    context: Context, click: str | None
+def test_what_a_payment_carries_is_told_from_where_its_buyer_landed(
+    context: Context, carried: str | None, landed: str | None
 ) -> None:
     paid = identify(replace(sale(), context=context), {"taapit": made("taapit")}, Rules())
-    assert paid.clicks == ({"taapit": {"click_id": click}} if click else {})
+    assert paid.clicks == ({"taapit": {"click_id": carried}} if carried else {})
+    assert paid.landed == ({"taapit": {"click_id": landed}} if landed else {})

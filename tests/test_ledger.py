@@ -289,7 +289,20 @@ def test_a_conversion_says_what_its_sale_says() -> None:
     assert conversion.occurred_at == START
     assert (conversion.subscription, conversion.account) == ("sub_1", "acct_1")
     assert (conversion.items, conversion.reason, conversion.test) == ((item,), "manual", False)
-    assert folded(sale(), replace(link("in_1", "pi_1"), test=True)).test
+    assert folded(replace(sale(), test=True), link("in_1", "pi_1")).test
+
+
+def test_test_traffic_moves_nothing_of_a_live_order() -> None:
+    tests = [replace(each, test=True) for each in (refund("re_1", 1, 1000), sale(minute=9))]
+    assert folded(sale(), LINKS[0], *tests) == folded(sale(), LINKS[0])
+    assert folded(*tests, LINKS[0]).status is DISAPPROVED
+
+
+def test_what_comes_back_gives_back_only_what_went_for_the_same_cause() -> None:
+    reverse = dispute(2, -400)
+    assert folded(sale(), *LINKS, refund("re_1", 1, 300), reverse).taken_back == euro(300)
+    taken = folded(sale(), *LINKS, refund("re_1", 1, 300), reverse, dispute(1, 400, "dp_2"))
+    assert taken.taken_back == euro(300)
 
 
 def test_its_own_report_speaks_first_for_a_sale_then_the_older_ones() -> None:

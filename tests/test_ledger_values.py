@@ -81,6 +81,7 @@ TAXED = sale(amount=11_900, net=10_000)
         pytest.param([(11_900, 10_000), (-11_900, -10_000)], 10_000, 11_900, id="there and back"),
         pytest.param([(1000, 840)], 9160, 10_900, id="in proportion: the rule, to the cent"),
         pytest.param([(1000, 841)], 9160, 10_900, id="in proportion but for a cent's rounding"),
+        pytest.param([(11_899, 10_000)], 0, 1, id="all of the net, and all but a cent of tax"),
         pytest.param([(1000, 1000)], 9000, 10_900, id="without tax"),
         pytest.param([(3000, 20_000)], 0, 8900, id="nonsense does not go below nothing"),
     ],
@@ -151,6 +152,12 @@ def test_all_but_the_first_paid_order_are_renewals() -> None:
     conversions = fold(sale(id, minute, units) for id, (minute, units) in orders.items())
     marked = {each.order: each.renewal for each in mark_renewals(conversions)}
     assert marked == {"in_trial": False, "in_a": False, "in_b": True, "in_late": True}
+
+
+def test_a_test_is_never_the_first_order_of_a_live_subscription() -> None:
+    sales = [replace(sale(f"in_{i}", i), test=i % 2 == 1) for i in range(1, 5)]
+    marked = {each.order: each.renewal for each in mark_renewals(fold(sales))}
+    assert marked == {"in_1": False, "in_2": False, "in_3": True, "in_4": True}
 
 
 def test_a_mark_goes_when_an_order_turns_out_to_be_the_first() -> None:

@@ -110,12 +110,15 @@ def _advice_on_parked(config: Config, store: Store) -> Iterator[str]:
 
 def _remedy(config: Config, name: str) -> str:
     """Say how the sale that a parked order lacks can still be had."""
+    known = providers.discover()
+    if name not in known:
+        return "this version of bridge does not know that provider"
     provider = config.providers.get(name)
     if provider is not None and provider_api.can_ask(provider):
         return "it is being asked for"
     if key := provider_api.key_setting(name):
         return f"set {key} to ask"
-    return f"have its webhook sent again from {providers.discover()[name].title}"
+    return f"have its webhook sent again from {known[name].title}"
 
 
 def _ways_in() -> str:

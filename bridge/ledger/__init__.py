@@ -15,6 +15,7 @@ conversions. It knows no provider; the rules of the money are these:
   Where nothing of it is left, the sale is disapproved. What goes back in another proportion, by the
   provider's own account (tax alone), takes of the net only what was net.
 - What moved in the buyer's currency is converted at the order's own rate.
+- Test traffic moves nothing of a live order, nor is it the first order of a live subscription.
 
 `orders` connects payments, `movements` finds the state of each that counts, `reversals` adds up
 what was taken back.
@@ -22,7 +23,7 @@ what was taken back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -68,9 +69,11 @@ def fold(payments: Iterable[Payment], basis: str = NET) -> tuple[Conversion, ...
 
 
 def mark_renewals(conversions: Sequence[Conversion]) -> list[Conversion]:
-    """Mark all but the first paid order of one subscription as renewals."""
-    paid = sorted((each.occurred_at, each.id) for each in conversions if each.paid.minor > 0)
-    renewals = {id for _, id in paid[1:]}
+    """Mark all but the first paid order of one subscription as renewals; tests by themselves."""
+    renewals: set[str] = set()
+    for test in (False, True):
+        paid = [each for each in conversions if each.paid.minor > 0 and each.test is test]
+        renewals |= {id for _, id in sorted((each.occurred_at, each.id) for each in paid)[1:]}
     return [replace(each, renewal=each.id in renewals) for each in conversions]
 
 
@@ -78,6 +81,7 @@ def mark_renewals(conversions: Sequence[Conversion]) -> list[Conversion]:
 
 
 def _fold_order(payments: Sequence[Payment], basis: str) -> list[Conversion]:
+    payments = _without_tests(payments)
     movements = latest(payments)
     sales = _best_sales(movements)
     if not sales:
@@ -85,6 +89,12 @@ def _fold_order(payments: Sequence[Payment], basis: str) -> list[Conversion]:
     movements = under_totals(unmixed(in_one_currency(movements, sales[0])))
     taken = take_back(movements, sales)
     return [_conversion(sale, taken[sale.id], payments, basis) for sale in sales]
+
+
+def _without_tests(payments: Sequence[Payment]) -> Sequence[Payment]:
+    live = [each for each in payments if not each.test]
+    sold = any(each.kind is PaymentKind.SALE and counts(each) for each in live)
+    return live if sold else payments
 
 
 def _best_sales(movements: Iterable[Payment]) -> list[Payment]:
@@ -119,7 +129,8 @@ def _conversion(sale: Payment, taken: Taken, payments: Sequence[Payment], basis:
         due_at=sale.occurred_at + CLAIM_TIME if sale.rank == BARE_RANK else None,
         items=sale.items,
         keys=_keys(payments, sale),
-        clicks=_clicks(payments, sale),
+        clicks=_clicks(each.clicks for each in _nearest(payments, sale)),
+        landed=_clicks(each.landed for each in _nearest(payments, sale)),
         redacted=any(each.redacted for each in payments),
     )
 
@@ -158,7 +169,7 @@ def _parked(movements: Sequence[Payment], payments: Sequence[Payment]) -> list[C
             reason="the sale that this money went back for has not arrived",
             account=named.account,
             keys=_keys(payments, named),
-            clicks=_clicks(payments, named),
+            clicks=_clicks(each.clicks for each in _nearest(payments, named)),
             redacted=any(each.redacted for each in payments),
         )
     ]
@@ -172,10 +183,10 @@ def _keys(payments: Iterable[Payment], first: Payment) -> tuple[str, ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def _clicks(payments: Iterable[Payment], first: Payment) -> dict[str, Click]:
+def _clicks(nearest: Iterable[Mapping[str, Click]]) -> dict[str, Click]:
     clicks: dict[str, Click] = {}
-    for payment in _nearest(payments, first):
-        for vendor, click in payment.clicks.items():
+    for each in nearest:
+        for vendor, click in each.items():
             clicks.setdefault(vendor, click)
     return clicks
 

@@ -20,17 +20,19 @@ class Taken:
     """Hold the minor units that went back of one sale, by why.
 
     `apart` is what of them did not go back in the proportion of the sale (tax alone, say), and
-    `apart_net` what of that was neither tax nor shipping.
+    `apart_net` what of that was neither tax nor shipping. `net` is what of all of them was neither,
+    where the provider says so of each.
     """
 
     by_cause: dict[Cause, int] = field(default_factory=lambda: defaultdict(int))
     apart: int = 0
     apart_net: int = 0
+    net: int | None = None
 
     @property
     def units(self) -> int:
-        """Return what went back in all."""
-        return sum(self.by_cause.values())
+        """Return what went back in all: what was given back of one cause was taken by no other."""
+        return sum(max(each, 0) for each in self.by_cause.values())
 
     @property
     def cause(self) -> Cause | None:
@@ -46,6 +48,8 @@ class Taken:
         back = min(max(self.units, 0), paid.minor)
         if paid.minor <= 0 or back == paid.minor:
             return Money(0, base.currency) if paid.minor > 0 else base
+        if net and self.net is not None and self.net >= base.minor:
+            return Money(0, base.currency)
         if not net or not self.apart:
             return base.scale(paid.minor - back, paid.minor)
         share = base.minor * (self.units - self.apart)
@@ -75,10 +79,14 @@ def _count_apart(movements: Iterable[Payment], sale: Payment, taken: Taken) -> N
 
     Only with one sale, as with every provider that says what of a refund was net.
     """
-    for each in movements:
-        if each.kind in BACK and counts(each) and not _in_proportion(each, sale):
+    backs = [each for each in movements if each.kind in BACK and counts(each)]
+    for each in backs:
+        if not _in_proportion(each, sale):
             taken.apart += units(each)
             taken.apart_net += each.net.minor if each.net else 0
+    nets = [each.net.minor for each in backs if each.net]
+    if sale.net and nets and len(nets) == len(backs):
+        taken.net = sum(nets)
 
 
 def _in_proportion(what: Payment, sale: Payment) -> bool:

@@ -38,16 +38,26 @@ class Customers:
         *,
         exact: bool,
         source: str,
+        landed: bool = False,
     ) -> bool:
         """Store a click under a customer's keys; return False for one that is stored already."""
         text = dumps(dict(sorted(value.items())) if isinstance(value, Mapping) else value)
-        named = dumps([vendor, text, sorted(keys), source, iso(captured_at) if exact else ""])
+        named: list[object] = [
+            vendor,
+            text,
+            sorted(keys),
+            source,
+            iso(captured_at) if exact else "",
+        ]
+        named += [True] if landed else []
         added = self._db.execute(
-            """INSERT INTO clicks (id, key, vendor, value, keys, captured_at, exact, source)
-               VALUES (:id, :key, :vendor, :value, :keys, :captured_at, :exact, :source)
+            """INSERT INTO clicks (id, key, vendor, value, keys, captured_at, exact, source,
+                   landed)
+               VALUES (:id, :key, :vendor, :value, :keys, :captured_at, :exact, :source,
+                   :landed)
                ON CONFLICT (id) DO NOTHING""",
             {
-                "id": hashlib.sha256(named.encode()).hexdigest()[:32],
+                "id": hashlib.sha256(dumps(named).encode()).hexdigest()[:32],
                 "key": keys[0],
                 "vendor": vendor,
                 "value": text,
@@ -55,6 +65,7 @@ class Customers:
                 "captured_at": iso(captured_at),
                 "exact": int(exact),
                 "source": source,
+                "landed": int(landed),
             },
         )
         return added == 1
@@ -92,4 +103,5 @@ def _click(row: Mapping[str, object]) -> StoredClick:
         captured_at=from_iso(str(row["captured_at"])),
         keys=frozenset(loads(str(row["keys"]))),
         exact=bool(row["exact"]),
+        landed=bool(row["landed"]),
     )

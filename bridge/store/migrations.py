@@ -28,9 +28,15 @@ def m002_persons(db: Database) -> None:
     payments = db.execute("SELECT event, body FROM payments").fetchall()
     known = {(event, key) for event, body in payments for key in loads(body).get("keys", ())}
     db.conn.executemany("INSERT INTO event_keys VALUES (?, ?)", sorted(known))
+    tests = [[id] for id, body in db.execute("SELECT id, body FROM conversions") if _is_test(body)]
+    db.conn.executemany("UPDATE conversions SET test = 1 WHERE id = ?", tests)
     emptied = db.execute("UPDATE events SET body = '' WHERE ignored != '' AND body != ''").rowcount
     if emptied:
         db.execute("INSERT INTO facts VALUES ('unscrubbed', 'm002')")
+
+
+def _is_test(body: str) -> bool:
+    return bool(loads(body).get("test"))
 
 
 _SPINE = """
@@ -177,6 +183,8 @@ CREATE TABLE event_keys (
 CREATE INDEX event_keys_by_key ON event_keys (key);
 
 ALTER TABLE payments ADD COLUMN redacted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE conversions ADD COLUMN test INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE clicks ADD COLUMN landed INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX payments_by_id ON payments (id);
 CREATE INDEX events_by_account ON events (provider, account);
 """

@@ -15,6 +15,14 @@ from bridge.store.rows import Row
 from bridge.store.sets import REFS, find, join
 
 
+def _subscription(conversion: Conversion) -> Row:
+    return {
+        "provider": conversion.provider,
+        "subscription": conversion.subscription,
+        "test": int(conversion.test),
+    }
+
+
 def ref_of(provider: str, reference: str) -> str:
     """Return what names a provider's reference over all providers."""
     return f"{provider}:{reference}"
@@ -126,13 +134,17 @@ class Orders:
         )
         return [load(Conversion, row["body"]) for row in rows]
 
-    def first_paid(self, provider: str, subscription: str, count: int) -> list[Conversion]:
-        """Return the first paid conversions of one subscription, oldest first."""
+    def first_paid(self, like: Conversion, count: int) -> list[Conversion]:
+        """Return the first paid conversions of the subscription of one like it, oldest first.
+
+        Live ones for a live one, and tests for a test.
+        """
         rows = self._db.query(
             """SELECT body FROM conversions
                WHERE provider = :provider AND subscription = :subscription AND paid = 1
+                   AND test = :test
                ORDER BY occurred_at, id LIMIT :count""",
-            {"provider": provider, "subscription": subscription, "count": count},
+            {**_subscription(like), "count": count},
         )
         return [load(Conversion, row["body"]) for row in rows]
 
@@ -142,9 +154,9 @@ class Orders:
             return conversion.occurred_at
         rows = self._db.query(
             """SELECT occurred_at FROM conversions
-               WHERE provider = :provider AND subscription = :subscription
+               WHERE provider = :provider AND subscription = :subscription AND test = :test
                ORDER BY occurred_at, id LIMIT 1""",
-            {"provider": conversion.provider, "subscription": conversion.subscription},
+            _subscription(conversion),
         )
         first = [from_iso(row["occurred_at"]) for row in rows]
         return min([conversion.occurred_at, *first])
@@ -170,12 +182,12 @@ class Orders:
             return False
         self._db.execute(
             """INSERT INTO conversions (id, ref, customer, provider, subscription, paid,
-                   status, occurred_at, updated_at, body)
+                   test, status, occurred_at, updated_at, body)
                VALUES (:id, :ref, :customer, :provider, :subscription, :paid,
-                   :status, :occurred_at, :updated_at, :body)
+                   :test, :status, :occurred_at, :updated_at, :body)
                ON CONFLICT (id) DO UPDATE SET customer = excluded.customer,
                    subscription = excluded.subscription, paid = excluded.paid,
-                   status = excluded.status,
+                   test = excluded.test, status = excluded.status,
                    occurred_at = excluded.occurred_at, updated_at = excluded.updated_at,
                    body = excluded.body""",
             {
@@ -185,6 +197,7 @@ class Orders:
                 "provider": conversion.provider,
                 "subscription": conversion.subscription,
                 "paid": int(conversion.paid.minor > 0),
+                "test": int(conversion.test),
                 "status": conversion.status,
                 "occurred_at": iso(conversion.occurred_at),
                 "updated_at": iso(now),
