@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from bridge.attribution import EMAIL, email_key
-from bridge.model import Call, Conversion, Payment, PaymentKind, Told
+from bridge.model import Call, Conversion, Item, Payment, PaymentKind, Told
 
 REMOVED = "the customer's data was removed"
 REDACTED = f"redacted: {REMOVED}"
@@ -21,6 +21,10 @@ WORDS = re.compile(r"( answered \d{3}): .*", re.DOTALL)
 TOLD_FREELY = frozenset({PaymentKind.REFUND, PaymentKind.DISPUTE, PaymentKind.CREDIT})
 # Shorter ones (a merchant's user 7) stand in too many places where they mean something else.
 SHORTEST_NAME = 6
+# Where ids stand: {"id": 7}, {"customer": 7}, {"user_id": 7}, {"userId": 7}, a cart's {"value": 7}.
+ID = re.compile(r"(?:^|_)(?:ids?|customer|user|value)$|I[dD]s?$")
+_WORD = r"[^\s\"'<>()\[\]{},;:=&?/@]"
+ADDRESS = re.compile(rf"{_WORD}{{1,64}}@{_WORD}{{0,253}}[^\W_]")
 PLAIN = re.compile(r"[a-z0-9]+")
 
 
@@ -37,6 +41,7 @@ def forget_payment(payment: Payment, names: Collection[str]) -> Payment:
         keys=(),
         clicks={},
         landed={},
+        items=_nameless(payment.items),
         reason=reason,
         redacted=True,
     )
@@ -50,9 +55,15 @@ def forget_conversion(conversion: Conversion, names: Collection[str]) -> Convers
         keys=(),
         clicks={},
         landed={},
+        items=_nameless(conversion.items),
         reason=forget_names(conversion.reason, names),
         redacted=True,
     )
+
+
+def _nameless(items: Iterable[Item]) -> tuple[Item, ...]:
+    """Leave out what was bought: a line may be called after whom it was made for."""
+    return tuple(replace(each, name="") for each in items)
 
 
 def forget_call(call: Call, names: Collection[str]) -> Call:
@@ -94,31 +105,41 @@ def ids_of(keys: Iterable[str]) -> set[str]:
 
 
 def values_in(body: str) -> set[str]:
-    """Return every value in a JSON or form body, numbers as they are written."""
+    """Return every value in a JSON or form body, numbers as they are written.
+
+    Digits count only where an id stands, else an amount could be taken for one. A name that is an
+    e-mail address counts as a value.
+    """
     try:
         data = json.loads(body, parse_float=str, parse_int=str)
     except (ValueError, RecursionError):
-        return {value for _, value in parse_qsl(body)}
+        data = dict(enumerate([{name: value} for name, value in parse_qsl(body)]))
     return set(_leaves(data))
 
 
 def _leaves(thing: object) -> Iterator[str]:
-    waiting = [thing]
+    waiting: list[tuple[str, object]] = [("", thing)]
     while waiting:
         match waiting.pop():
-            case str() as value:
-                yield value
-            case dict() as entries:
-                waiting += entries.values()
-            case list() as items:
-                waiting += items
+            case name, str() as value:
+                if not value.isdigit() or ID.search(name):
+                    yield value
+            case _, dict() as entries:
+                waiting += ((str(name), value) for name, value in entries.items())
+                yield from (str(name) for name in entries if "@" in str(name))
+            case name, list() as items:
+                waiting += ((name, each) for each in items)
             case _:
                 pass  # true, false, null
 
 
 def emails_in(values: Iterable[str], keys: Collection[str], secret: bytes) -> set[str]:
-    """Return the e-mail addresses among values that one of these keys was made of."""
-    return {each for each in values if "@" in each and email_key(each, secret) in keys}
+    """Return the e-mail addresses in these values, however written, that these keys are of."""
+    found: set[str] = set()
+    for value in values:
+        if "@" in value or "%40" in value:
+            found |= {value, *ADDRESS.findall(value), *ADDRESS.findall(unquote(value))}
+    return {each for each in found if email_key(each, secret) in keys}
 
 
 def is_telling(name: str) -> bool:

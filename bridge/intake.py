@@ -17,7 +17,7 @@ from bridge import attribution, ledger, logs
 from bridge.config import Config
 from bridge.errors import BridgeError, StoreError
 from bridge.forgetting import REDACTED, REMOVED
-from bridge.model import Cause, Conversion, Erasure, Event, Payment, Status
+from bridge.model import Cause, Conversion, Erasure, Event, Payment, PaymentKind, Status
 from bridge.provider_api import key_setting
 from bridge.redaction import Erased, Found, Redaction
 from bridge.store import Store
@@ -139,7 +139,11 @@ class Intake:
         return EventState.PROCESSED, REDACTED if redacted else ""
 
     def _erase(self, row: EventRow, erasure: Erasure, now: datetime) -> str:
-        """Remove whom an event names, and its own body, which names them."""
+        """Remove whom an event names, and its own body, which names them.
+
+        Of an order that has not come yet it is kept that its customer is to be removed.
+        """
+        self._store.orders.add(row.key, _tombstones(row.event, erasure))
         found = self.redaction.wanted(erasure)
         erased = self.redact(replace(found, events=found.events | {row.key}), now)
         counts = f"orders: {len(erased.orders)}, events: {erased.events}, clicks: {erased.clicks}"
@@ -177,6 +181,10 @@ class Intake:
             if row is None or row.state is not EventState.RECEIVED:
                 return row.state if row else EventState.IGNORED
             self._store.events.mark(key, EventState.FAILED, reason)
+            if self.redaction.is_of_redacted(row.event):
+                self._store.persons.empty_event(key, REDACTED)
+                self._store.persons.mark_unscrubbed()
+                reason = REDACTED
         expected = isinstance(error, BridgeError)
         log.error("failed", event_id=key, reason=reason, exc_info=None if expected else error)
         return EventState.FAILED
@@ -280,6 +288,21 @@ class Intake:
                 refs = (ref.partition(":")[2] for ref in self._store.orders.refs(order))
                 if subject := self._config.providers[each.provider].question(refs):
                     self._store.asks.add(each.provider, each.account, subject, now)
+
+
+def _tombstones(event: Event, erasure: Erasure) -> list[Payment]:
+    return [
+        Payment(
+            id=f"redacted {each}",
+            provider=event.provider,
+            kind=PaymentKind.LINK,
+            occurred_at=event.occurred_at,
+            references=frozenset({each}),
+            account=event.account,
+            redacted=True,
+        )
+        for each in sorted(erasure.references)
+    ]
 
 
 def _is_blank(row: DeliveryRow) -> bool:

@@ -7,6 +7,7 @@ Whatever else names the person in its raw body loses that body, too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,7 +15,7 @@ from datetime import datetime
 from bridge import forgetting
 from bridge.attribution import email_key
 from bridge.forgetting import REDACTED, UNREPEATABLE
-from bridge.model import Conversion, ConversionKind, Erasure, Payment
+from bridge.model import Conversion, ConversionKind, Erasure, Event, Payment
 from bridge.store import Store
 from bridge.store.orders import ref_of
 from bridge.store.persons import is_held
@@ -65,19 +66,21 @@ class Redaction:
             return self._of_account(erasure.provider, erasure.account)
         keys = [f"{erasure.provider}:{erasure.customer}"] if erasure.customer else []
         emails = [erasure.email] if erasure.email.strip() else []
-        references = (ref_of(erasure.provider, each) for each in erasure.references)
+        references = [ref_of(erasure.provider, each) for each in sorted(erasure.references)]
         keys += [email_key(each, self._secret) for each in emails]
         return self.find(keys, references, emails)
 
     def find(
-        self, keys: Iterable[str], references: Iterable[str] = (), emails: Iterable[str] = ()
+        self, keys: Iterable[str], references: Collection[str] = (), emails: Iterable[str] = ()
     ) -> Found:
         """Return what belongs to the person with these keys, and to these orders."""
         orders = {order for each in references if (order := self._store.orders.order_of(each))}
         wanted = frozenset(keys)
         found = self._connected(Found(wanted, frozenset(orders)))
         names = self._names(found, emails)
-        mentions = self._mentions(found, names)
+        # What we could not make sense of may name the order alone: "<shop>/<id>" is written <id>.
+        ids = {re.split("[:/]", each)[-1] for each in references}
+        mentions = self._mentions(found, names | ids)
         found = self._connected(replace(found, orders=found.orders | self._unclaimed(mentions)))
         known = frozenset(self._known(found))
         more = self._store.persons.conversions_of_keys(known)
@@ -194,13 +197,25 @@ class Redaction:
         known = self._load(self._conversions_of(redacted))
         conversions = [each for each in known if not each.redacted]
         names = keys | forgetting.ids_of(keys) | _ids_in(conversions)
-        self._forget_events(events, names)
+        sources = self._forget_events(events, names)
         for key in events:
             self._store.persons.empty_event(key, REDACTED)
         for each in conversions:
             self._forget_conversion(each, names, now)
+        self._forget_customers(frozenset(keys), sources)
         self._store.persons.mark_unscrubbed()
         return True
+
+    def is_of_redacted(self, event: Event) -> bool:
+        """Tell whether an event, not understood, names an order whose customer was removed."""
+        orders = self._store.orders
+        within = ("", f"{event.account}/") if event.account else ("",)
+        named = (
+            orders.order_of(ref_of(event.provider, account + value))
+            for value in filter(forgetting.is_telling, forgetting.values_in(event.body))
+            for account in within
+        )
+        return any(orders.is_redacted(each) for each in filter(None, named))
 
     def _load(self, conversions: Iterable[str]) -> list[Conversion]:
         found = (self._store.orders.conversion(each) for each in sorted(conversions))

@@ -187,8 +187,10 @@ class Worker:
         try:
             found = self._put_question(api, ask)
         except ProviderApiError as error:
-            log.warning("asked", provider=ask.provider, subject=ask.subject, reason=str(error))
-            if self._store.events.get(ask.subject):
+            # What a provider says may name somebody: it is kept with the question, not logged.
+            log.warning("asked", provider=ask.provider, subject=ask.subject, again=error.retry)
+            row = self._store.events.get(ask.subject)
+            if row and not row.redacted:
                 self._store.events.mark(ask.subject, EventState.WAITING, str(error))
             self._ask_again(ask, str(error), error.retry)
             return

@@ -61,6 +61,16 @@ def test_a_stranger_is_an_error(sold: Bench) -> None:
     assert on_disk(sold, EMAIL) == [EMAIL]
 
 
+def test_an_id_of_several_customers_is_asked_back_about(shop: Bench) -> None:
+    for key in ("stripe:12345", "external_id:12345"):
+        with shop.store.atomic():
+            shop.store.customers.join([key, f"email:{key}"])
+    said = complaint(2, "redact", "12345", "--yes")
+    assert "stripe:12345" in said
+    assert "external_id:12345" in said
+    assert printed("redact", "stripe:12345", "--yes").startswith("removed: 2 ids")
+
+
 def test_it_does_not_ask_where_nobody_can_answer(sold: Bench) -> None:
     assert printed("redact", CUSTOMER).startswith("removed: ")
 

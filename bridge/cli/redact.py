@@ -59,6 +59,11 @@ def _up_to_date(session: Session) -> Intake:
 
 def _find(session: Session, intake: Intake, customer: str) -> Found:
     keys = history.keys_of(session.store, session.config, customer)
+    persons = {tuple(whole): key for key in keys if (whole := session.store.customers.find([key]))}
+    if len(persons) > 1:
+        raise click.BadParameter(
+            f"{customer!r} names several customers: say which of {', '.join(persons.values())}"
+        )
     return intake.redaction.find(keys, emails=[customer] if "@" in customer else [])
 
 

@@ -14,6 +14,8 @@ from bridge.store.rows import Attempt, DeliveryRow, DeliveryState, Row
 # The name of the fact that something was removed whose bytes may still be in the file.
 UNSCRUBBED = "unscrubbed"
 BODIES_AT_ONCE = 200
+# SQLite takes no expression of more than about a thousand terms.
+TRACES_AT_ONCE = 200
 
 
 class Persons:
@@ -74,10 +76,15 @@ class Persons:
     def bodies(self, traces: Collection[str] = ()) -> Iterator[tuple[str, str]]:
         """Go through the events that hold one of these texts: key and raw body of each.
 
-        The texts are in lower case. Events that wait to be processed are left out.
+        The texts are in lower case. Events that wait to be processed are left out; one may come
+        several times.
         """
+        for some in batched(sorted(traces), TRACES_AT_ONCE):
+            yield from self._bodies(some)
+
+    def _bodies(self, traces: Sequence[str]) -> Iterator[tuple[str, str]]:
         after, params = 0, {f"trace{at}": each for at, each in enumerate(traces)}
-        held = " OR ".join(f"instr(lower(body), :{name}) > 0" for name in params) or "0"
+        held = " OR ".join(f"instr(lower(body), :{name}) > 0" for name in params)
         while True:
             # The names of the parameters are made above; every value is a parameter.
             rows = self._db.query(
@@ -229,6 +236,11 @@ class Persons:
             for value in sorted(values)
             for row in self._db.query(sql, {"value": value})
         }
+
+
+def batched(things: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Part things into runs of at most so many."""
+    yield from (things[at : at + size] for at in range(0, len(things), size))
 
 
 def source_of(payment: Payment) -> str:
