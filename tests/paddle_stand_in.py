@@ -12,10 +12,14 @@ from werkzeug.wrappers import Request, Response
 
 @dataclass
 class PaddleStandIn(HttpStandIn):
-    """Know transactions and customers; `hidden` are the kinds that the key may not read."""
+    """Know transactions and customers; `hidden` are the kinds that the key may not read.
+
+    `faults` are what is answered instead, by kind.
+    """
 
     things: dict[str, dict[str, Any]] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
+    faults: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
     def know(self, *things: dict[str, Any]) -> None:
         """Take in things by their ids."""
@@ -23,6 +27,9 @@ class PaddleStandIn(HttpStandIn):
 
     def reply(self, request: Request) -> Response:
         kind, _, id = request.path.lstrip("/").partition("/")
+        if kind in self.faults:
+            status, body = self.faults[kind]
+            return Response(body, status, content_type="application/json")
         if kind in self.hidden:
             return as_json(refusal("forbidden", "You don't have permission"), 403)
         if id not in self.things:

@@ -74,11 +74,20 @@ class Story:
         }
         self.events.append(json.dumps(event))
 
-    def sale(self, paid: int, tax: int, origin: str) -> Order:
-        """Pay a transaction: billed, paid, completed."""
-        order = Order(f"txn_{len(self.orders)}", paid, paid - tax)
+    def sale(self, total: int, tax: int, origin: str, credit: int = 0) -> Order:
+        """Pay a transaction: billed, paid, completed; in money, or from the customer's credit."""
+        paid = max(total, 0)
+        order = Order(f"txn_{len(self.orders)}", paid, paid - tax if paid else 0)
         self.orders.append(order)
-        totals = {"subtotal": str(order.net), "discount": "0", "tax": str(tax), "total": str(paid)}
+        totals = {
+            "subtotal": str(total - tax),
+            "discount": "0",
+            "tax": str(tax),
+            "total": str(total),
+            "credit": str(credit),
+            "credit_to_balance": str(max(-total, 0)),
+            "grand_total": str(paid - credit),
+        }
         thing = {
             "id": order.id,
             "origin": origin,
@@ -135,7 +144,7 @@ ENDS = [
 
 @st.composite
 def stories(draw: st.DrawFn) -> Story:
-    """Draw a subscription: paid, a free change of card, renewed; each order given back in parts."""
+    """Draw a subscription: paid, changed for nothing or less, renewed; orders go back in parts."""
     story = Story(draw(st.sampled_from(["EUR", "JPY"])))
     story.tell("customer.created", {"id": CUSTOMER, "email": "story@example.com"})
     first = _sale(draw, story, "web")
@@ -143,17 +152,20 @@ def stories(draw: st.DrawFn) -> Story:
     if draw(st.booleans()):
         story.sale(0, 0, "subscription_payment_method_change")
     if draw(st.booleans()):
+        story.sale(-draw(st.integers(1, 5000)), 0, "subscription_update")
+    if draw(st.booleans()):
         _take_back(draw, story, _sale(draw, story, "subscription_recurring"))
     return story
 
 
 def _sale(draw: st.DrawFn, story: Story, origin: str) -> Order:
-    paid = draw(st.integers(100, 10_000))
-    return story.sale(paid, draw(st.integers(0, paid // 3)), origin)
+    total = draw(st.integers(100, 10_000))
+    credit = draw(st.just(0) | st.just(total) | st.integers(1, total))
+    return story.sale(total, draw(st.integers(0, total // 3)), origin, credit)
 
 
 def _take_back(draw: st.DrawFn, story: Story, order: Order) -> None:
-    for _ in range(draw(st.integers(0, 3))):
+    for _ in range(draw(st.integers(0, 3)) if order.paid else 0):
         _take_part(draw, story, order)
     if draw(st.booleans()) and order.tax_left:
         tax = order.tax_left

@@ -257,15 +257,39 @@ def eur(minor: int) -> Money:
         ({"tax": "190", "total": "1190"}, 1190, 1000),
         ({"total": "1190"}, 1190, 1190),
         ({"total": "1190", "grand_total": "190", "credit": "1000", "subtotal": "1000"}, 1190, 1000),
+        ({"total": "1190", "grand_total": "0", "credit": "1190", "subtotal": "1000"}, 1190, 1000),
+        ({"total": "1190", "grand_total": None, "subtotal": "1000"}, 1190, 1000),
+        ({"total": "-1190", "grand_total": "0", "subtotal": "-1000"}, 0, 0),
+        ({"total": "-1190"}, 0, 0),
         ({"total": "0"}, 0, 0),
         ({"total": 1190, "subtotal": None, "tax": None}, 1190, 1190),
     ],
 )
-def test_a_sale_is_its_total_and_its_subtotal_less_the_discount(
+def test_a_sale_is_what_was_paid_and_of_that_what_is_no_tax(
     totals: dict[str, Any], paid: int, net: int
 ) -> None:
     payment = meaning("transaction.completed", sale(**totals))
     assert (payment.kind, payment.amount, payment.net) == (PaymentKind.SALE, eur(paid), eur(net))
+
+
+@pytest.mark.parametrize(
+    ("origin", "totals", "reason"),
+    [
+        ("web", {"total": "1190", "grand_total": "190"}, "web"),
+        ("web", {"total": "0", "grand_total": "0"}, "web"),
+        (None, {"total": "-5"}, "a total of -0.05 EUR went to the customer's balance"),
+        (
+            "subscription_update",
+            {"total": "-1190", "credit_to_balance": "1190", "grand_total": "0"},
+            "subscription_update: a total of -11.90 EUR went to the customer's balance",
+        ),
+    ],
+)
+def test_a_sale_of_nothing_says_why(
+    origin: str | None, totals: dict[str, str], reason: str
+) -> None:
+    data = sale(**totals) | {"origin": origin}
+    assert meaning("transaction.completed", data).reason == reason
 
 
 @pytest.mark.parametrize(
@@ -275,7 +299,7 @@ def test_a_sale_is_its_total_and_its_subtotal_less_the_discount(
         (sale(subtotal="100"), "txn_1 has no details.totals.total"),
         (sale("", total="100"), "txn_1 has no currency_code"),
         (sale("EURO", total="100"), "'EURO' is not an ISO 4217"),
-        (sale(total="-100"), "txn_1 has a negative total"),
+        (sale(grand_total="100"), "txn_1 has no details.totals.total"),
         (sale(total="10.5"), "txn_1, total: .* must be|txn_1, total: '10.5' is not a whole number"),
         (sale(total=True), "txn_1, total"),
     ],

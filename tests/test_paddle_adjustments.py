@@ -113,10 +113,25 @@ def test_tax_alone_changes_nothing_under_net_and_the_rest_takes_it_all() -> None
 
 
 @pytest.mark.parametrize(
+    "lean",
+    [{"totals": {"total": "190", "tax": "190"}}, {"items": [{"type": "tax", "amount": "190"}]}],
+)
+def test_tax_alone_told_in_few_words_changes_nothing_under_net(lean: dict[str, Any]) -> None:
+    names = {"id": "adj_1", "transaction_id": "txn_1", "action": "refund", "status": "approved"}
+    assert standing(names | {"currency_code": "EUR"} | lean).value == eur(1000)
+
+
+@pytest.mark.parametrize(
     ("fields", "amount", "net"),
     [
         ({"totals": {"total": "595", "subtotal": "500"}}, 595, 500),
         ({"totals": {"total": "595"}}, 595, None),
+        ({"totals": {"total": "595", "tax": "95"}}, 595, 500),
+        ({"totals": {"total": "190", "tax": "190"}}, 190, 0),
+        ({"totals": {"total": "190"}, "items": [{"type": "tax"}, {"type": "tax"}]}, 190, 0),
+        ({"totals": {"total": "190"}, "items": [{"type": "tax"}, {"type": "full"}]}, 190, None),
+        ({"totals": {"total": "190"}, "items": [{"type": "tax"}, {}]}, 190, None),
+        ({"items": [{"type": "tax", "amount": "190"}]}, 190, 0),
         ({"items": [{"amount": "500"}, {"amount": "95"}]}, 595, None),
         ({"totals": {}, "items": [{"amount": "595"}]}, 595, None),
     ],

@@ -83,7 +83,24 @@ def meaning(**changed: str) -> Payment:
         ("user_1", '{"a": "b"}', "user_1", {"a": "b"}),
         ('{"a": "b"}', "user_2", "user_2", {"a": "b"}),
         ("{}", "", "", {}),
-        ('{"user_id": "u1"', "", '{"user_id": "u1"', {}),
+        ('{"user_id":"u1"', "", '{"user_id":"u1"', {}),
+        ('{"user_id": "u1"', "", "", {}),
+        ('"user_1"', "", "user_1", {}),
+        (' "user_1" ', "", "user_1", {}),
+        ("1.50", "", "1.50", {}),
+        ("12345678901234567890", "", "12345678901234567890", {}),
+        ("007", "", "007", {}),
+        ('{"price": 1.50}', "", "", {"price": "1.50"}),
+        ("[]", "", "", {}),
+        ('["user_1"]', "", "", {}),
+        ("null", "", "", {}),
+        ("true", "", "", {}),
+        ('""', "", "", {}),
+        ("[]", "user_2", "user_2", {}),
+        ("Example String", "", "", {}),
+        ('"Example String"', "", "", {}),
+        ("Example String", "user_2", "user_2", {}),
+        ("user_1\n", "", "user_1", {}),
     ],
 )
 def test_what_the_merchant_attached_is_read(
@@ -166,7 +183,7 @@ def test_money_that_is_not_said_is_refused(changed: dict[str, str], words: str) 
     ],
 )
 def test_money_that_is_none_is_refused(changed: dict[str, str]) -> None:
-    with pytest.raises(MoneyError):
+    with pytest.raises(MoneyError, match=r"^payment_succeeded 1, sale_gross: "):
         meaning(**changed)
 
 
@@ -193,6 +210,7 @@ def test_a_dispute_finds_the_payment_of_a_subscription_by_its_order() -> None:
 
 FULL = REFUND | {"alert_id": "5", "refund_type": "full"}
 VAT = REFUND | {"alert_id": "6", "refund_type": "vat", "gross_refund": "2.00", "tax_refund": "2.00"}
+IN_USD = {"balance_amount": "6.00", "balance_fee": "21.00", "balance_currency": "USD"}
 REST = FULL | {"gross_refund": "10.00", "tax_refund": "0"}
 
 
@@ -221,6 +239,12 @@ REST = FULL | {"gross_refund": "10.00", "tax_refund": "0"}
         # The fee of a dispute is no part of the order: here only half of it is disputed.
         ([DISPUTE | {"balance_amount": "6.00", "balance_currency": "EUR"}], 500, 600),
         ([DISPUTE | {"balance_amount": "6.00", "balance_currency": "USD"}], 0, 0),
+        # In another currency the balance tells what share of it the fee is: 27.00 x 6 / 27.
+        ([DISPUTE | IN_USD], 500, 600),
+        ([DISPUTE | IN_USD, CLOSED | IN_USD | {"status": "won"}], 1000, 1200),
+        ([DISPUTE | IN_USD | {"balance_amount": ""}], 0, 0),
+        ([DISPUTE | IN_USD | {"balance_amount": "0", "balance_fee": "0"}], 0, 0),
+        ([DISPUTE | IN_USD | {"balance_currency": ""}], 0, 0),
     ],
 )
 def test_what_is_left(alerts: list[dict[str, str]], net: int, total: int) -> None:
@@ -228,6 +252,19 @@ def test_what_is_left(alerts: list[dict[str, str]], net: int, total: int) -> Non
     for order in (told, told[::-1]):
         assert [each.value.minor for each in fold(order, NET)] == [net]
         assert [each.value.minor for each in fold(order, TOTAL)] == [total]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"balance_fee": "1,00"}, "payment_dispute_created 3, balance_fee: "),
+        ({"balance_amount": "-1"}, "payment_dispute_created 3 has a negative balance_amount"),
+        ({"balance_currency": "DOLLAR"}, "payment_dispute_created 3, balance_amount: 'DOLLAR'"),
+    ],
+)
+def test_an_odd_fee_is_refused(changed: dict[str, str], words: str) -> None:
+    with pytest.raises((MoneyError, PayloadError), match=words):
+        payments(DISPUTE | IN_USD | changed)
 
 
 def test_an_unknown_end_of_a_dispute_is_shown() -> None:
@@ -253,6 +290,8 @@ def test_a_refund_without_a_sale_is_parked() -> None:
             "disapproved",
         ),
         (["succeeded@jpy", "refunded@jpy"], 4000, "approved"),
+        (["succeeded@jpy", "dispute_created@jpy"], 2000, "approved"),
+        (["succeeded@jpy", "refunded@jpy", "dispute_created@jpy"], 0, "disapproved"),
         (["succeeded@vat", "refunded@vat"], 10000, "approved"),
         (["refunded@before-sale", "succeeded@before-sale"], 3000, "approved"),
         (["succeeded@lost", "dispute_created@lost", "dispute_closed@lost"], 0, "disapproved"),
@@ -270,7 +309,9 @@ def test_the_fixtures_tell_whole_stories(names: list[str], value: int, status: s
 
 # ── whatever comes ───────────────────────────────────────────────────────────────────────────────
 
-NAMES = st.sampled_from([*ALERT, *REFUND, *DISPUTE, "passthrough", "custom_data", "user_id", "x"])
+NAMES = st.sampled_from(
+    [*ALERT, *REFUND, *DISPUTE, *IN_USD, "passthrough", "custom_data", "user_id", "x"]
+)
 VALUES = st.text(max_size=12) | st.sampled_from(
     ["", "0", "-1", "1e999", "NaN", "\0", "{", '{"a":[1e400]}', "[" * 500, "9" * 60, "XAU", "½"]
 )

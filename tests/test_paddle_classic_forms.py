@@ -236,6 +236,7 @@ def test_says_where_the_key_is_found(pem: str, monkeypatch: pytest.MonkeyPatch) 
         config.load()
     assert "PADDLE_CLASSIC_PUBLIC_KEY: must be the whole public key" in str(refused.value)
     assert "Developer Tools" in str(refused.value)
+    assert "in .env: in double quotes, or with \\n" in str(refused.value)
     assert pem[30:60] not in str(refused.value) or len(pem) < 30
 
 

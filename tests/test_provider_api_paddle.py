@@ -71,10 +71,16 @@ def test_a_look_up_asks_for_the_transaction_and_who_paid(
         assert asked.method == "GET"
         assert asked.headers["Authorization"] == f"Bearer {KEY}"
         assert asked.headers["Paddle-Version"] == "1"
-    assert (sale.id, sale.type) == (f"fetched_{ID}", "transaction.completed")
+    assert (sale.id, sale.type) == (
+        f"fetched_{ID}_{TRANSACTION['updated_at']}",
+        "transaction.completed",
+    )
     assert (sale.fetched, sale.test, sale.ignored) == (True, False, "")
     assert sale.occurred_at == datetime.fromisoformat(TRANSACTION["updated_at"])
-    assert (customer.id, customer.type) == (f"fetched_{CUSTOMER['id']}", "customer.updated")
+    assert (customer.id, customer.type) == (
+        f"fetched_{CUSTOMER['id']}_{CUSTOMER['updated_at']}",
+        "customer.updated",
+    )
     assert customer.fetched
     assert KEY not in sale.body + customer.body
 
@@ -104,6 +110,39 @@ def test_a_customer_that_cannot_be_read_keeps_no_sale_back(
     (sale,) = api.look_up(ID, "", NOW)
 
     assert sale.type == "transaction.completed"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (429, json.dumps(refusal("x", "slow down"))),
+        (500, json.dumps(refusal("x", "oh no"))),
+        (400, json.dumps(refusal("x", "unfit"))),
+        (200, "<html>"),
+        (200, json.dumps({"data": 7})),
+        (200, json.dumps({"data": CUSTOMER | {"id": "ctm_another"}})),
+        (200, json.dumps({"data": CUSTOMER | {"updated_at": "yesterday"}})),
+    ],
+)
+def test_a_customer_who_cannot_be_had_loses_no_sale(
+    stand_in: PaddleStandIn, api: PaddleApi, status: int, body: str
+) -> None:
+    stand_in.know(TRANSACTION)
+    stand_in.faults["customers"] = (status, body.encode())
+
+    (sale,) = api.look_up(ID, "", NOW)
+
+    assert sale.type == "transaction.completed"
+    assert len(stand_in.asked) == 2
+
+
+def test_a_later_answer_is_another_event(stand_in: PaddleStandIn, api: PaddleApi) -> None:
+    ids = []
+    for changed in ({}, {}, {"updated_at": "2026-11-20T12:00:00.000001Z"}):
+        stand_in.know(TRANSACTION | changed | {"customer_id": None})
+        (sale,) = api.look_up(ID, "", NOW)
+        ids.append(sale.id)
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_a_transaction_of_nobody_is_a_sale(stand_in: PaddleStandIn, api: PaddleApi) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from urllib.parse import quote
 
-from bridge.errors import PayloadError
+from bridge.errors import PayloadError, ProviderApiError
 from bridge.model import Event, Response
 from bridge.provider_api.base import HttpApi
 from bridge.providers.base import Json, dig, text
@@ -34,7 +34,8 @@ class PaddleApi(HttpApi):
             if transaction is None or transaction.get("status") != "completed":
                 return []
             sale = self._event("transaction.completed", transaction)
-            return [sale, *self._customer(text(transaction.get("customer_id")))]
+            buyer = text(transaction.get("customer_id"))
+            return [sale, *(self._customer(buyer) if buyer else [])]
 
     def _transaction(self, id: str) -> Json | None:
         answer = self._get("transactions", id)
@@ -44,11 +45,16 @@ class PaddleApi(HttpApi):
         return None if answer.status == 404 else self._thing(answer, id)
 
     def _customer(self, id: str) -> list[Event]:
-        """Return the customer, whose e-mail a transaction leaves out, where the key may read it."""
-        answer = self._get("customers", id) if id else None
-        if answer is None or answer.status in {401, 403, 404}:
+        """Return the customer, whose e-mail a transaction leaves out.
+
+        A sale is a sale without it: where the customer cannot be had, none is returned.
+        """
+        try:
+            with self._reading():
+                customer = self._thing(self._get("customers", id), id)
+                return [self._event("customer.updated", customer)]
+        except ProviderApiError:
             return []
-        return [self._event("customer.updated", self._thing(answer, id))]
 
     def _get(self, kind: str, id: str) -> Response:
         headers = {"Authorization": f"Bearer {self._key}", "Paddle-Version": VERSION}
@@ -69,7 +75,8 @@ class PaddleApi(HttpApi):
         """Wrap an object as the event that would have brought it."""
         at = thing.get("updated_at") or thing.get("billed_at") or thing.get("created_at")
         body = {
-            "event_id": f"fetched_{thing['id']}",
+            # A later answer about the same thing is another event.
+            "event_id": f"fetched_{thing['id']}_{text(at)}",
             "event_type": name,
             "occurred_at": at,
             "notification_id": None,

@@ -44,25 +44,26 @@ MAX_QUOTED = 100
 def _transaction_completed(event: Event, transaction: Json, _: PaddleSettings) -> Payment:
     """Read the sale: `total` is what was paid, in money or from the customer's credit.
 
-    Credit given for an earlier order was taken off that one by an adjustment of its own. What was
-    adjusted since (`adjusted_totals`) comes as adjustments, too.
+    Credit given for an earlier order (a proration, say) was taken off that one by an adjustment of
+    its own: counting `grand_total` here would take it off twice. A total below zero goes to the
+    customer's balance. What was adjusted since (`adjusted_totals`) comes as adjustments, too.
     """
     id, totals = _named(event, transaction), dig(transaction, "details", "totals")
     currency = _currency(transaction, totals)
-    paid = _money(id, totals, "total", currency)
-    if paid is None:
+    total = _money(id, totals, "total", currency)
+    if total is None:
         raise PayloadError(f"{event.type} {id} has no details.totals.total")
-    _check_sign(id, paid)
+    paid = Money(max(total.minor, 0), currency)
     return _payment(
         event,
         transaction,
         PaymentKind.SALE,
         [id],
         amount=paid,
-        net=_net(id, totals, paid),
+        net=_net_of(id, totals, total) if paid.minor else paid,
         started_at=_paid_at(transaction),
         subscription=text(transaction.get("subscription_id")),
-        reason=text(transaction.get("origin")),
+        reason=_reason(text(transaction.get("origin")), total),
         items=tuple(_items(id, transaction, currency)),
         context=_context(transaction, dig(transaction, "customer", "email")),
     )
@@ -96,7 +97,9 @@ def _adjustment(event: Event, adjustment: Json, settings: PaddleSettings) -> Pay
     kind, sign = ACTIONS.get(text(adjustment.get("action")), (PaymentKind.REFUND, 1))
     state, reason = _state(adjustment, settings)
     amount = _adjusted(id, adjustment, _currency(adjustment, totals))
-    net = _money(id, totals, "subtotal", amount.currency)
+    net = _net(id, totals, amount)
+    if net is None and _is_tax_alone(adjustment):
+        net = Money(0, amount.currency)
     return _payment(
         event,
         adjustment,
@@ -137,6 +140,11 @@ def _adjusted(id: str, adjustment: Json, currency: str) -> Money:
         amount = sum(known[1:], known[0])
     _check_sign(id, amount)
     return amount
+
+
+def _is_tax_alone(adjustment: Json) -> bool:
+    kinds = {text(each.get("type")) for each in objects(adjustment.get("items"))}
+    return kinds == {"tax"}
 
 
 def _signed(sign: int, amount: Money) -> Money:
@@ -198,13 +206,26 @@ def _check_sign(id: str, amount: Money) -> None:
         raise PayloadError(f"{id[:MAX_QUOTED]} has a negative total, {amount}")
 
 
-def _net(id: str, totals: Json, paid: Money) -> Money:
-    """Return what of the total is no tax: the subtotal less the discount."""
-    none = Money(0, paid.currency)
-    subtotal = _money(id, totals, "subtotal", paid.currency)
-    if subtotal is None:
-        return paid - (_money(id, totals, "tax", paid.currency) or none)
-    return subtotal - (_money(id, totals, "discount", paid.currency) or none)
+def _reason(origin: str, total: Money) -> str:
+    """Return where a transaction came from, and why nothing was paid though it has a total."""
+    why = f"a total of {total} went to the customer's balance" if total.minor < 0 else ""
+    return ": ".join(filter(None, (origin, why)))
+
+
+def _net(id: str, totals: object, total: Money) -> Money | None:
+    """Return what of a total is no tax, or None where that is not said."""
+    subtotal = _money(id, totals, "subtotal", total.currency)
+    if subtotal is not None:
+        discount = _money(id, totals, "discount", total.currency)
+        return subtotal - (discount or Money(0, total.currency))
+    tax = _money(id, totals, "tax", total.currency)
+    return None if tax is None else total - tax
+
+
+def _net_of(id: str, totals: object, total: Money) -> Money:
+    """Return what of a total is no tax, all of it where no tax is named."""
+    net = _net(id, totals, total)
+    return total if net is None else net
 
 
 def _items(id: str, transaction: Json, currency: str) -> Iterable[Item]:
@@ -214,7 +235,7 @@ def _items(id: str, transaction: Json, currency: str) -> Iterable[Item]:
             count = line.get("quantity")
             yield Item(
                 name=text(dig(line, "product", "name")),
-                amount=_net(id, line["totals"], total),
+                amount=_net_of(id, line["totals"], total),
                 quantity=count if isinstance(count, int) and not isinstance(count, bool) else 1,
             )
 

@@ -8,11 +8,12 @@ major units; nothing says that one is a test.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from bridge.errors import ConfigError, PayloadError, SignatureError
+from bridge.errors import ConfigError, MoneyError, PayloadError, SignatureError
 from bridge.model import (
     Context,
     Event,
@@ -23,7 +24,7 @@ from bridge.model import (
     WebhookRequest,
 )
 from bridge.money import Money
-from bridge.providers.base import Provider, body_text, moment, parse_json, text, texts
+from bridge.providers.base import Provider, body_text, moment, text, texts
 from bridge.providers.paddle_classic.form import SIGNATURE, fields_of, is_signed, signed_form
 from bridge.providers.paddle_classic.settings import PaddleClassicSettings, read_private_key
 
@@ -133,12 +134,29 @@ def _dispute(event: Event, fields: Fields) -> Payment:
     opened = event.type == "payment_dispute_created"
     state = PaymentState.COUNTS if opened else CLOSED_STATES.get(status, PaymentState.OPEN)
     unknown = f"unknown status {status!r}: nothing is given back"
-    # `amount` has the fee of the dispute in it, which was never paid for the order.
-    same = fields.get("balance_amount") and fields.get("balance_currency") == fields.get("currency")
-    amount = _money(event, fields, "balance_amount" if same else "amount")
+    amount = _disputed(event, fields)
     id = f"dispute_{_orders(event, fields)[-1]}"
     dispute = _payment(event, fields, PaymentKind.DISPUTE, id, amount)
     return replace(dispute, state=state, reason=unknown if state is PaymentState.OPEN else status)
+
+
+def _disputed(event: Event, fields: Fields) -> Money:
+    """Return what of a dispute's amount is no fee, which was never paid for the order.
+
+    Only the amounts of the merchant's balance, in another currency perhaps, know it apart.
+    """
+    own, balance = text(fields.get("currency")), text(fields.get("balance_currency"))
+    told = balance and fields.get("balance_amount")
+    if told and balance == own:
+        return _money(event, fields, "balance_amount")
+    amount = _money(event, fields, "amount")
+    if not (told and fields.get("balance_fee")):
+        return amount
+    back, fee = (
+        _money(event, fields, each, currency="balance_currency").minor
+        for each in ("balance_amount", "balance_fee")
+    )
+    return amount.scale(back, back + fee) if back + fee else amount
 
 
 MEANINGS: dict[str, Callable[[Event, Fields], Payment]] = {
@@ -175,11 +193,17 @@ def _orders(event: Event, fields: Fields) -> list[str]:
     return [each for each in names if each]
 
 
-def _money(event: Event, fields: Fields, field: str, *, needed: bool = True) -> Money:
+def _money(
+    event: Event, fields: Fields, field: str, *, needed: bool = True, currency: str = "currency"
+) -> Money:
+    """Return an amount in the currency that a field names."""
     amount = text(fields.get(field))
     if not amount and needed:
         raise PayloadError(f"{event.type} {event.id} has no {field}")
-    money = Money.parse(amount or "0", text(fields.get("currency")))
+    try:
+        money = Money.parse(amount or "0", text(fields.get(currency)))
+    except MoneyError as error:
+        raise MoneyError(f"{event.type} {event.id}, {field}: {error}") from None
     if money.minor < 0:
         raise PayloadError(f"{event.type} {event.id} has a negative {field}")
     return money
@@ -197,19 +221,27 @@ def _items(fields: Fields, net: Money) -> tuple[Item, ...]:
 
 
 def _context(fields: Fields) -> Context | None:
-    """Read what the merchant attached: JSON objects as metadata, any other text as a reference."""
-    attached = [text(fields.get(name)).strip() for name in ("passthrough", "custom_data")]
-    metadata: dict[str, str] = {}
-    plain: list[str] = []
-    for each in filter(None, attached):
-        try:
-            metadata = texts(parse_json(each, "the merchant")) | metadata
-        except PayloadError:
-            plain.append(each)
+    """Read what the merchant attached: JSON objects as metadata, one word as a reference."""
+    attached = [_attached(text(fields.get(name))) for name in ("passthrough", "custom_data")]
+    first, second = (texts(each) for each in attached)
     context = Context(
         email=text(fields.get("email")),
         ip=text(fields.get("ip")),
-        reference=next(iter(plain), ""),
-        metadata=metadata,
+        reference=next(filter(None, map(_reference, attached)), ""),
+        metadata=second | first,
     )
     return None if context == Context() else context
+
+
+def _attached(value: str) -> object:
+    """Return the JSON value that a text is, its numbers as they are written, else the text."""
+    try:
+        return json.loads(value, parse_int=str, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _reference(attached: object) -> str:
+    """Return what may name a buyer: a sentence names none."""
+    words = text(attached).split()
+    return words[0] if len(words) == 1 else ""

@@ -35,7 +35,8 @@ def read_public_key(value: object) -> PublicKey:
     if not isinstance(key, rsa.RSAPublicKey):
         raise ValueError(
             "must be the whole public key that Paddle shows under Developer Tools > Public Key, "
-            "from -----BEGIN PUBLIC KEY----- to -----END PUBLIC KEY-----"
+            "from -----BEGIN PUBLIC KEY----- to -----END PUBLIC KEY-----; in .env: in double "
+            "quotes, or with \\n in place of its line breaks"
         )
     return PublicKey(key)
 
