@@ -160,6 +160,8 @@ def as_graphql(order: dict[str, Any], store: str) -> dict[str, Any]:
         "sourceName": order["source_name"],
         **{f"{_camel(name)}Set": _bag(order[f"{name}_set"]) for name in (*bags, *more)},
         "totalOutstandingSet": _only(order["total_outstanding"], shop),
+        # Webhooks do not tell it; without it, it is worked out as of a webhook.
+        "totalReceivedSet": _bag(order.get("total_received_set")),
         "totalTipReceivedSet": _only(order["total_tip_received"], shop),
         "email": order["email"],
         "clientIp": order["browser_ip"],

@@ -22,7 +22,11 @@ CUSTOMER = 7012345678901
 
 @dataclass
 class Order:
-    """Hold one order: what was paid for what, and what went back of it."""
+    """Hold one order: what was placed and paid for what, and what went back of it.
+
+    `added` is what an edit added and the buyer paid, `removed` what an edit took out once it was
+    paid, both with the tax on it; `owed` is what is still to be paid of what was added.
+    """
 
     id: int
     currency: str
@@ -32,23 +36,36 @@ class Order:
     included: bool
     buyers: int  # what the buyer paid, in the buyer's currency
     buyers_currency: str
+    added: int = 0
+    owed: int = 0
+    removed: int = 0
     placed_at: str = ""
     refunds: dict[int, dict[str, Any]] = field(default_factory=dict)
     charged_back: bool = False
 
     @property
-    def paid(self) -> int:
+    def placed(self) -> int:
         return self.net + self.tax + self.shipping
+
+    @property
+    def paid(self) -> int:
+        return self.placed + self.added - self.owed
+
+    @property
+    def goods(self) -> int:
+        """Return what of the money paid was net: of what was added, as much as of the goods."""
+        added = self.added - self.owed
+        return self.net + round(Fraction(added * self.net, self.net + self.tax))
 
     @property
     def refunded(self) -> int:
         """Return what went back, in the buyer's currency."""
-        return self._units("success")
+        return self.units("success")
 
     @property
     def rest(self) -> int:
         """Return what can still go back: not what is on its way already."""
-        return self.buyers - self._units("success") - self._units("pending")
+        return self.buyers - self.units("success") - self.units("pending")
 
     @property
     def due(self) -> int:
@@ -56,10 +73,15 @@ class Order:
         if self.charged_back:
             return 0
         taken = round(Fraction(self.refunded * self.paid, self.buyers))
-        return left(self.net, self.paid, taken)
+        return left(self.goods, self.paid, taken)
 
-    def _units(self, status: str) -> int:
-        found = (each for each in self.refunds.values() if each["status"] == status)
+    def units(self, status: str, *reasons: str) -> int:
+        """Return what refunds come to, of all reasons or of some."""
+        found = (
+            each
+            for each in self.refunds.values()
+            if each["status"] == status and (not reasons or each["reason"] in reasons)
+        )
         return sum(int(each["units"]) for each in found)
 
 
@@ -101,10 +123,28 @@ class Story:
         self.tell("order_transactions/create", self._transaction(order, sale))
         self._order("orders/paid", order)
 
-    def refund(self, order: Order, units: int, *, ends: str) -> None:
-        """Refund a part: at once, or pending until it succeeds or fails."""
+    def edit_up(self, order: Order, units: int) -> None:
+        """Add goods to an order that was paid, and have the buyer pay for them later."""
+        order.added = order.owed = units
+        self._edit(order)
+        order.owed = 0
+        order.buyers += units
+        self._order("orders/paid", order)
+
+    def edit_down(self, order: Order, units: int) -> None:
+        """Take goods out of an order that was paid, and give back what they cost."""
+        order.removed = units
+        self._edit(order)
+        self.refund(order, units, ends="at once", reason="edit")
+
+    def refund(self, order: Order, units: int, *, ends: str, reason: str = "return") -> None:
+        """Refund a part: at once, or pending until it succeeds or fails.
+
+        Only a return lists lines; neither goodwill nor the money for goods that an edit took out
+        makes the current total shrink (once more).
+        """
         id = order.id + 100 + len(order.refunds)
-        refund = {"id": id, "kind": "refund", "units": units, "status": "pending"}
+        refund = {"id": id, "kind": "refund", "units": units, "reason": reason}
         refund["status"] = "success" if ends == "at once" else "pending"
         order.refunds[id] = refund
         transactions = [self._transaction(order, refund)]
@@ -139,28 +179,36 @@ class Story:
         self.tell("disputes/update", {**charged, **decided})
         order.charged_back = not won
 
+    def _edit(self, order: Order) -> None:
+        edit = {"id": order.id + 7, "order_id": order.id, "committed_at": self.now}
+        self.tell("orders/edited", {"order_edit": edit})
+        self._order("orders/updated", order)
+
     def _order(self, topic: str, order: Order) -> None:
-        back = round(Fraction(order.refunded * order.paid, order.buyers))
-        status = "paid" if not back else "partially_refunded"
+        returned = order.units("success", "return")
+        back = round(Fraction(returned * order.paid, order.buyers)) + order.removed
+        owed = order.owed - order.removed + order.units("success", "edit")
         goods = order.net + order.tax if order.included else order.net
         body = {
             "id": order.id,
             "updated_at": self.now,
             "processed_at": order.placed_at,
-            "financial_status": "refunded" if order.refunded == order.buyers else status,
+            "financial_status": _status(order),
             "currency": order.currency,
             "presentment_currency": order.buyers_currency,
             "taxes_included": order.included,
             "customer": {"id": CUSTOMER},
-            "total_outstanding": "0.00",
+            "total_outstanding": self._amount(owed),
             "subtotal_price": self._amount(goods),
             "total_tax": self._amount(order.tax),
-            "total_price": self._amount(order.paid),
+            "total_price": self._amount(order.placed),
             "total_price_set": {
-                "shop_money": self._money(order.paid, order.currency),
-                "presentment_money": self._money(order.buyers, order.buyers_currency),
+                "shop_money": self._money(order.placed, order.currency),
+                "presentment_money": self._money(
+                    order.buyers - order.added + order.owed, order.buyers_currency
+                ),
             },
-            "current_total_price": self._amount(order.paid - back),
+            "current_total_price": self._amount(order.paid + order.owed - back),
             "line_items": [{"name": "Goods", "price": self._amount(goods), "quantity": 1}],
             "shipping_lines": [{"price": self._amount(order.shipping), "tax_lines": []}],
             "refunds": [
@@ -174,7 +222,9 @@ class Story:
         self.tell(topic, body)
 
     def _refund(self, order: Order, id: int) -> dict[str, Any]:
-        return {"id": id + 5000, "order_id": order.id, "processed_at": self.now}
+        told = {"id": id + 5000, "order_id": order.id, "processed_at": self.now}
+        of_lines = order.refunds.get(id, {}).get("reason", "return") == "return"
+        return {**told, "refund_line_items": [{"id": id + 6000}] if of_lines else []}
 
     def _transaction(self, order: Order, what: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -194,6 +244,14 @@ class Story:
         return {"amount": Money(units, currency).format(), "currency_code": currency}
 
 
+def _status(order: Order) -> str:
+    if order.owed:
+        return "partially_paid"
+    if not order.refunded:
+        return "paid"
+    return "refunded" if order.refunded == order.buyers else "partially_refunded"
+
+
 @st.composite
 def stories(draw: st.DrawFn) -> Story:
     """Draw a customer with an order or two: paid, refunded in parts, perhaps charged back."""
@@ -201,6 +259,7 @@ def stories(draw: st.DrawFn) -> Story:
     for number in range(draw(st.integers(1, 2))):
         order = draw(_orders(story.currency, number))
         story.sale(order)
+        _edit(draw, story, order)
         _give_back(draw, story, order)
     return story
 
@@ -222,6 +281,17 @@ def _orders(draw: st.DrawFn, currency: str, number: int) -> Order:
     )
 
 
+def _edit(draw: st.DrawFn, story: Story, order: Order) -> None:
+    """Edit an order, or not; one paid in another currency is not edited."""
+    if order.buyers_currency != order.currency:
+        return
+    what = draw(st.sampled_from(["nothing", "up", "down"]))
+    if what == "up":
+        story.edit_up(order, draw(st.integers(1, 5_000)))
+    if what == "down":
+        story.edit_down(order, draw(st.integers(1, order.net + order.tax)))
+
+
 def _give_back(draw: st.DrawFn, story: Story, order: Order) -> None:
     if draw(st.booleans()):
         story.return_goods(order)
@@ -229,7 +299,8 @@ def _give_back(draw: st.DrawFn, story: Story, order: Order) -> None:
         if order.rest > 0:
             units = draw(st.just(order.rest) | st.integers(1, order.rest))
             ends = draw(st.sampled_from(["at once", "success", "failure", "never"]))
-            story.refund(order, units, ends=ends)
+            reason = draw(st.sampled_from(["return", "return", "goodwill"]))
+            story.refund(order, units, ends=ends, reason=reason)
     settled = order.rest == order.buyers - order.refunded
     if order.rest > 0 and settled and draw(st.booleans()):
         story.dispute(order, won=draw(st.booleans()))

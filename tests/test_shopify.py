@@ -196,6 +196,26 @@ def test_only_redaction_erases(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("orders", "numbers"),
+    [
+        ([None, {"id": 7}, "gift", "", True, -1, 1.5, [8], 9, "10"], [9, 10]),
+        ([None], []),
+        ({"0": 7}, []),
+        ("7", []),
+        (None, []),
+    ],
+)
+def test_odd_orders_do_not_keep_a_person_from_being_removed(
+    orders: object, numbers: list[int]
+) -> None:
+    body = json.dumps({**body_of("customers/redact"), "orders_to_redact": orders})
+    erasure = PLAIN.erasure(PLAIN.read(replace(request_of("customers/redact"), body=body.encode())))
+    assert erasure
+    assert erasure.references == {f"{SHOP}/{each}" for each in numbers}
+    assert (erasure.customer, bool(erasure.email)) == ("7012345678901", True)
+
+
+@pytest.mark.parametrize(
     "shop", ["acme.myshopify.com", "https://ACME.myshopify.com/", " Acme.myshopify.com "]
 )
 def test_settings_know_the_shop_however_it_is_written(shop: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_shopify import PLAIN, SHOP, meaning, sale
+from test_shopify import PLAIN, SHOP, meaning, request_of, sale
 
 from bridge import ledger
 from bridge.errors import PayloadError
@@ -48,15 +48,20 @@ FREE: dict[str, Any] = {
 }
 MORE = {"subtotal_price": "150.00", "total_price": "180.90"}
 TIPPED = {"total_tip_received": "5.00", "total_price": "135.90"}
+CARD_OUT = {"subtotal_price": "150.00", "total_price": "180.90", "current_total_price": "130.90"}
 LESS = {"current_total_price": "119.00"}
+UP = {"current_total_price": "142.80"}
 GONE = {"financial_status": "refunded", "current_total_price": "0.00"}
 INCLUDED = {"taxes_included": True, "subtotal_price": "119.00", "total_price": "130.90"}
 
 
-def refunded(*amounts: str, status: str = "success", currency: str | None = "EUR") -> Any:
+def refunded(
+    *amounts: str, status: str = "success", currency: str | None = "EUR", **more: Any
+) -> Any:
     """Return the refunds of an order, one for each amount."""
     return [
         {
+            **more,
             "id": 1000 + at,
             "transactions": [
                 {
@@ -81,20 +86,54 @@ def refunded(*amounts: str, status: str = "success", currency: str | None = "EUR
         ({**INCLUDED, "shipping_lines": None}, "130.90", "100.00"),
         ({**MORE, "line_items": [LINE, GIFT]}, "180.90", "100.00"),
         ({"line_items": [GIFT], "subtotal_price": "45.00"}, "130.90", "0.00"),
-        # A tip beside the subtotal, and one inside it.
+        # Gift cards that are no longer in it: taken out before it was paid, or given back.
+        ({**CARD_OUT, "line_items": [LINE, {**GIFT, "current_quantity": 0}]}, "130.90", "100.00"),
+        (
+            {**MORE, "line_items": [LINE, {**GIFT, "current_quantity": 0}]},
+            "180.90",
+            "100.00",
+        ),
+        # A tip is beside the subtotal, whatever the sum.
         (TIPPED, "135.90", "100.00"),
-        ({**TIPPED, "subtotal_price": "105.00"}, "135.90", "100.00"),
-        # Edits: goods were added and paid; taken out before anything was paid.
-        ({"current_total_price": "142.80"}, "142.80", "110.00"),
+        ({**TIPPED, "subtotal_price": None}, "135.90", "100.00"),
+        ({**TIPPED, "subtotal_price": "105.00"}, "135.90", "105.00"),
+        # Edits: goods were added, and paid or not yet; taken out before all or some was paid.
+        (UP, "142.80", "110.00"),
+        ({**UP, "total_outstanding": "11.90"}, "130.90", "100.00"),
+        ({**UP, "total_outstanding": "5.95"}, "136.85", "105.00"),
         (LESS, "119.00", "90.00"),
-        ({"current_total_price": "142.80", "total_outstanding": "11.90"}, "130.90", "100.00"),
-        # What shrank by a return or a refund was paid all the same.
+        ({**LESS, "total_outstanding": "59.50"}, "59.50", "40.00"),
+        ({**LESS, "refunds": [{"id": 1, "transactions": []}]}, "119.00", "90.00"),
+        # Taken out afterwards: the buyer is to get it back, and gets it.
         ({**LESS, "total_outstanding": "-11.90"}, "130.90", "100.00"),
-        ({**LESS, "returns": [{"id": 1}]}, "130.90", "100.00"),
         ({**LESS, "refunds": refunded("11.90")}, "130.90", "100.00"),
-        ({**LESS, "refunds": [{"id": 1, "transactions": []}]}, "130.90", "100.00"),
-        # All that was paid went back: it was less than was placed.
+        ({**LESS, "refunds": refunded("11.90", status="failure")}, "119.00", "90.00"),
+        # Added and paid, and a line of it given back: that is more than any total says.
+        ({"refunds": refunded("11.90", refund_line_items=[{"id": 1}])}, "142.80", "110.00"),
+        # A goodwill refund, whether it makes the current total shrink or not.
+        ({"refunds": refunded("11.90")}, "130.90", "100.00"),
+        ({**UP, "refunds": refunded("11.90")}, "142.80", "110.00"),
+        ({"refunds": refunded("130.90"), "financial_status": "refunded"}, "130.90", "100.00"),
+        # Cut down before it was paid, then a goodwill refund of part of it.
+        ({**LESS, "total_outstanding": "10.00", "refunds": refunded("10.00")}, "119.00", "90.00"),
+        # Goods came back, and less money than they were worth went: the rest of it was paid, too.
+        (
+            {**LESS, "refunds": [{"id": 1, "order_adjustments": [{"amount": "11.90"}]}]},
+            "130.90",
+            "100.00",
+        ),
+        (
+            {**LESS, "refunds": refunded("9.90", order_adjustments=[{"amount": 2}])},
+            "130.90",
+            "100.00",
+        ),
+        # All that was paid went back: as placed, after an edit, or when less was left to pay.
+        ({**GONE, "refunds": refunded("130.90")}, "130.90", "100.00"),
+        ({**GONE, "refunds": refunded("142.80", refund_line_items=[{}])}, "142.80", "110.00"),
         ({**GONE, "refunds": refunded("19.00", "100.00")}, "119.00", "90.00"),
+        # A look-up tells what was paid.
+        ({**LESS, "total_received": "125.00"}, "125.00", "95.04"),
+        ({"total_outstanding": "999.00"}, "0.00", "0.00"),
         ({"subtotal_price": "-5.00"}, "130.90", "0.00"),
         ({"subtotal_price": None}, "130.90", "100.00"),
         (FREE, "0.00", "0.00"),
@@ -182,6 +221,44 @@ def test_the_story_of_one_order(names: list[str], left: int, status: Status) -> 
         assert conversion.status is status
 
 
+def both(shop: str, buyers: str) -> dict[str, Any]:
+    """Return an amount in euros and in the dollars that the buyer paid."""
+    return {
+        "shop_money": {"amount": shop, "currency_code": "EUR"},
+        "presentment_money": {"amount": buyers, "currency_code": "USD"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("current", "outstanding", "parts", "paid"),
+    [
+        (both("92.00", "99.70"), "0.00", [], ("92.00", "99.70")),
+        # An edit up, paid and not.
+        (both("101.20", "109.67"), "0.00", [], ("101.20", "109.67")),
+        (both("101.20", "109.67"), "9.20", [], ("92.00", "99.70")),
+        # A cent is lost where Shopify turns each refund into the shop's currency.
+        (both("61.23", "66.36"), "0.00", ["33.34"], ("92.00", "99.70")),
+        (both("61.24", "66.36"), "0.00", ["33.34"], ("92.00", "99.70")),
+        # Cut down before it was paid.
+        (both("82.80", "89.73"), "0.00", [], ("82.80", "89.73")),
+        (both("0.00", "0.00"), "0.00", ["89.73"], ("82.80", "89.73")),
+        # The buyer's side may be missing.
+        ({"shop_money": both("82.80", "")["shop_money"]}, "0.00", [], ("82.80", "89.73")),
+    ],
+)
+def test_both_currencies_tell_the_same(
+    current: dict[str, Any], outstanding: str, parts: list[str], paid: tuple[str, str]
+) -> None:
+    told = sale(
+        "orders/paid@multi-currency",
+        current_total_price_set=current,
+        total_outstanding=outstanding,
+        refunds=refunded(*parts, currency="USD"),
+    )
+    assert told.presentment
+    assert (told.amount, told.presentment) == (euros(paid[0]), Money.parse(paid[1], "USD"))
+
+
 @pytest.mark.parametrize("parts", [["99.70"], ["33.33", "66.37"], ["33.23", "33.23", "33.24"]])
 def test_parts_in_the_buyers_currency_make_up_the_whole(parts: list[str]) -> None:
     """Every part is rounded on the way; all of them together leave nothing."""
@@ -243,4 +320,29 @@ def test_a_chargeback_takes_at_once_and_an_inquiry_never(
 
 def test_a_dispute_without_an_order_stands_alone() -> None:
     (told,) = meaning("disputes/create", order_id=None)
-    assert told.references == {told.id} == {"dispute_8521234501"}
+    assert told.references == {told.id} == {f"{SHOP}/dispute/8521234501"}
+
+
+@pytest.mark.parametrize("name", ["refunds/create", "order_transactions/create", *DISPUTE])
+def test_what_comes_under_another_shops_name_joins_no_order_of_ours(name: str) -> None:
+    """The header that names the shop is not signed."""
+    request = request_of(name, x_shopify_shop_domain="other.myshopify.com")
+    relabelled = PLAIN.normalise(PLAIN.read(request))
+    ours = [*meaning("orders/paid"), *meaning(name)]
+    assert not {id for each in ours for id in each.references} & relabelled[0].references
+    assert len(ledger.connect([*ours, *relabelled])) == 2
+
+
+@pytest.mark.parametrize("name", ["refunds/create", "refunds/create@restock-only", *DISPUTE])
+def test_only_an_order_is_asked_for(name: str) -> None:
+    names = {id for each in meaning(name) for id in each.references}
+    assert PLAIN.question(names) == ORDER
+    assert PLAIN.question(names - {ORDER}) == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [("web", ""), ("1830279", ""), (None, ""), ("pos", "pos"), ("shopify_draft_order",) * 2],
+)
+def test_a_sale_says_only_why_no_click_is_to_be_expected(source: str | None, reason: str) -> None:
+    assert sale(source_name=source).reason == reason

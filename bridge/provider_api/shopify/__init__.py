@@ -102,7 +102,8 @@ class ShopifyApi(HttpApi):
         headers = {
             "x-shopify-topic": "orders/updated",
             "x-shopify-shop-domain": self._shop,
-            "x-shopify-webhook-id": f"fetched_{id}",
+            # A later answer about the same order is another event.
+            "x-shopify-webhook-id": f"fetched_{id}_{text(order['updated_at'])}",
             "x-shopify-api-version": VERSION,
         }
         return self._read_event(headers, order)

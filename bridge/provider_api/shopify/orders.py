@@ -26,6 +26,7 @@ query Order($id: ID!, $after: String) {
     currentTotalTaxSet { ...both }
     totalShippingPriceSet { ...both }
     totalOutstandingSet { ...both }
+    totalReceivedSet { ...both }
     totalTipReceivedSet { ...both }
     email
     clientIp
@@ -75,6 +76,7 @@ MONEY = (
     "current_total_tax",
     "total_shipping_price",
     "total_outstanding",
+    "total_received",
     "total_tip_received",
 )
 SAME = (

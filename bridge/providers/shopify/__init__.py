@@ -20,6 +20,7 @@ from bridge.errors import PayloadError, SignatureError
 from bridge.model import Erasure, Event, Payment, WebhookRequest
 from bridge.providers.base import Json, Provider, body_text, parse_json, secrets_in, text
 from bridge.providers.shopify.meanings import ERASURES, MEANINGS, erasure_of
+from bridge.providers.shopify.objects import ORDER
 from bridge.providers.shopify.settings import SHOP, ShopifySettings
 from bridge.providers.shopify.topics import (
     IGNORED,
@@ -104,7 +105,7 @@ class Shopify(Provider[ShopifySettings]):
 
     def question(self, references: Iterable[str]) -> str:
         """Ask for the order, by shop and order id."""
-        return min((each for each in references if "/" in each), default="")
+        return min((each for each in references if ORDER.fullmatch(each)), default="")
 
     def erasure(self, event: Event) -> Erasure | None:
         """Return whom customers/redact or shop/redact asks to remove."""

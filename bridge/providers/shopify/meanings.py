@@ -15,8 +15,10 @@ from bridge.providers.shopify.objects import (
     context_of,
     id_of,
     in_currency,
+    is_id,
     money,
     order_name,
+    own_name,
     payment_of,
     refunds_of,
     time_of,
@@ -25,6 +27,8 @@ from bridge.providers.shopify.orders import items_of, net_of, paid_of
 
 PAID = frozenset({"paid", "partially_refunded", "refunded"})
 UNPAID = frozenset({"", "pending", "authorized", "expired", "unpaid", "voided"})
+# Sources of orders that came without a visit to the shop, so without a click.
+NO_VISIT = frozenset({"pos", "shopify_draft_order"})
 # https://help.shopify.com/manual/payments/chargebacks: a chargeback takes the money when it is
 # made, and returns it when it is won; an inquiry takes none.
 DISPUTE_STATES = {
@@ -67,8 +71,9 @@ def _standing(event: Event, name: str, order: Json) -> Payment:
         amount, presentment = paid_of(order)
         facts |= {"amount": amount, "presentment": presentment, "net": net_of(order, amount)}
         source = text(order.get("source_name"))
+        reason = source if source in NO_VISIT else ""
         return payment_of(
-            event, name, PaymentKind.SALE, name, reason=source, items=items_of(order), **facts
+            event, name, PaymentKind.SALE, name, reason=reason, items=items_of(order), **facts
         )
     if order.get("cancelled_at") and status in UNPAID:
         reason = text(order.get("cancel_reason")) or status
@@ -91,7 +96,7 @@ def _refund(event: Event, refund: Json) -> list[Payment]:
     return [
         payment_of(
             event,
-            f"refund_{id_of(refund, 'refund')}",
+            own_name(event, refund, "refund"),
             PaymentKind.LINK,
             order_name(event, order_id),
             reason="no money moved",
@@ -113,7 +118,7 @@ def _transaction(event: Event, transaction: Json) -> list[Payment]:
     return [
         payment_of(
             event,
-            id_of(transaction, "transaction"),
+            own_name(event, transaction, "transaction"),
             PaymentKind.LINK,
             order_name(event, order_id),
             reason=f"{kind} {status}".strip()[:MAX_QUOTED],
@@ -123,7 +128,7 @@ def _transaction(event: Event, transaction: Json) -> list[Payment]:
 
 def _dispute(event: Event, dispute: Json) -> list[Payment]:
     """Read a dispute; one of an order that Shopify does not name stands alone."""
-    id = f"dispute_{id_of(dispute, 'dispute')}"
+    id = own_name(event, dispute, "dispute")
     order_id = dispute.get("order_id")
     status = text(dispute.get("status")).lower()
     state = DISPUTE_STATES.get(status)
@@ -177,7 +182,9 @@ def erasure_of(event: Event, body: Json) -> Erasure:
         customer=text(dig(body, "customer", "id")),
         email=text(dig(body, "customer", "email")),
         references=frozenset(
-            order_name(event, each) for each in (orders if isinstance(orders, list) else [])
+            order_name(event, each)
+            for each in (orders if isinstance(orders, list) else [])
+            if is_id(each)
         ),
     )
 

@@ -1,6 +1,8 @@
 """How Shopify's objects are read: names, times, persons, transactions.
 
-An order is known by its shop and its id, together: "acme.myshopify.com/5570123456789".
+An order is known by its shop and its id, together: "acme.myshopify.com/5570123456789". So is what
+belongs to it: "acme.myshopify.com/transaction/6512345678901". The header that names the shop is not
+signed: a body under another shop's name must not join two orders.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from bridge.errors import MoneyError, PayloadError
 from bridge.model import Context, Event, Payment, PaymentKind, PaymentState
 from bridge.money import Money
 from bridge.providers.base import Json, dig, moment, objects, text, texts
+from bridge.providers.shopify.settings import SHOP
 
 ID = re.compile(r"[0-9]{1,20}")
+ORDER = re.compile(rf"{SHOP.pattern}/{ID.pattern}")
 MAX_QUOTED = 60
 
 REFUND_STATES = {
@@ -57,7 +61,7 @@ def _refund(event: Event, order_id: object, transaction: Json) -> Payment:
     waiting = status if state is PaymentState.OPEN else ""
     return payment_of(
         event,
-        id_of(transaction, "transaction"),
+        own_name(event, transaction, "transaction"),
         PaymentKind.REFUND,
         order_name(event, order_id),
         state=state or PaymentState.OPEN,
@@ -121,13 +125,23 @@ def order_name(event: Event, order_id: object) -> str:
     return f"{event.account}/{_digits(order_id, f'the order of {event.type}')}"
 
 
+def own_name(event: Event, thing: Json, what: str) -> str:
+    """Return the name of a transaction, a refund or a dispute: its shop, what it is and its id."""
+    return f"{event.account}/{what}/{id_of(thing, what)}"
+
+
+def is_id(id: object) -> bool:
+    """Tell whether something is the id of a Shopify object."""
+    return bool(ID.fullmatch(text(id)))
+
+
 def id_of(thing: Json, what: str) -> str:
     """Return the id of an object that must have one."""
     return _digits(thing.get("id"), what)
 
 
 def _digits(id: object, what: str) -> str:
-    if ID.fullmatch(text(id)):
+    if is_id(id):
         return text(id)
     raise PayloadError(f"{what} has no id of digits")
 

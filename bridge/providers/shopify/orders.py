@@ -6,6 +6,7 @@ as placed, in the shop's currency; the `current_` ones move with edits, returns 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 
@@ -19,6 +20,7 @@ SHOP, BUYER = "shop_money", "presentment_money"
 # Lines may be written with more decimals than their currency has.
 LINE_DECIMALS, MOST_DIGITS = 10, 15
 MOST_PIECES = 1_000_000
+REFUND_LINES = ("refund_line_items", "refund_shipping_lines")
 
 
 def paid_of(order: Json) -> tuple[Money, Money | None]:
@@ -26,18 +28,22 @@ def paid_of(order: Json) -> tuple[Money, Money | None]:
     shop, buyers = _paid(order, SHOP), _find_total(order, "total_price", BUYER)
     if buyers is None or buyers.currency == shop.currency:
         return shop, None
-    return shop, _paid(order, BUYER)
+    return shop, buyers if shop == _total(order, "total_price", SHOP) else _paid(order, BUYER)
 
 
 def net_of(order: Json, paid: Money) -> Money:
     """Return what of the money paid was neither tax nor shipping, gift card nor tip.
 
-    What an edit added to the order as placed, or took from it, is goods and the tax on them.
+    What an edit added to the order as placed, or took from it, is goods and the tax on them, or
+    gift cards that it took out.
     """
     placed = _total(order, "total_price", SHOP)
     goods, tax = _goods(order, placed), _goods_tax(order, placed.currency)
     priced = goods.minor + tax.minor > 0
     edited = paid - placed
+    if edited.minor < 0:
+        cards = _cards(order, placed.currency, gone=True)
+        edited = replace(edited, minor=min(edited.minor + cards.minor, 0))
     goods += edited.scale(goods.minor, goods.minor + tax.minor) if priced else edited
     return replace(goods, minor=min(max(goods.minor, 0), paid.minor))
 
@@ -61,27 +67,42 @@ def items_of(order: Json) -> tuple[Item, ...]:
 def _paid(order: Json, side: str) -> Money:
     """Return what was paid, in one of the two currencies of an order.
 
-    That is its larger total: an edit makes the current one grow, a refund makes it shrink. Of two
-    kinds of order the larger total was never paid: one that was cut down before anything was paid,
-    and one of which all was given back, where it is what was given back.
+    A look-up tells it. Of a webhook it is worked out: what the order comes to by now, less what is
+    still owed (below zero: what the buyer is to get back), and what already went back.
     """
     placed = _total(order, "total_price", side)
-    now = _find_total(order, "current_total_price", side) or placed
-    outstanding = _outstanding(order, side)
-    owed = replace(outstanding, minor=max(outstanding.minor, 0))
-    most = max(placed, now, key=lambda each: each.minor) - owed
-    given_back = _given_back(order, side)
-    if text(order.get("financial_status")).lower() == "refunded" and given_back.minor > 0:
-        most = min(most, given_back, key=lambda each: each.minor)
-    elif _cut_down(order, placed, now, outstanding):
-        most = now - owed
-    return replace(most, minor=max(most.minor, 0))
+    received = _find_total(order, "total_received", side)
+    paid = received or _worked_out(order, placed, side)
+    if abs(paid.minor - placed.minor) <= _rounded_away(order):
+        return placed
+    return replace(paid, minor=max(paid.minor, 0))
 
 
-def _cut_down(order: Json, placed: Money, now: Money, outstanding: Money) -> bool:
-    """Tell whether an order was made smaller before it was paid: nothing is owed to the buyer."""
-    touched = objects(order.get("refunds")) or objects(order.get("returns"))
-    return not touched and 0 < now.minor < placed.minor and outstanding.minor >= 0
+def _worked_out(order: Json, placed: Money, side: str) -> Money:
+    now, refunds = _now(order, side), objects(order.get("refunds"))
+    paid = now - _outstanding(order, side) + _given_back(order, refunds, side)
+    paid += _kept(order, refunds, side)
+    # Whether a refund of no line makes the current total shrink is not documented.
+    of_lines = [each for each in refunds if any(objects(each.get(name)) for name in REFUND_LINES)]
+    most = max(placed.minor, (now + _given_back(order, of_lines, side)).minor)
+    return replace(paid, minor=min(paid.minor, most))
+
+
+def _now(order: Json, side: str) -> Money:
+    """Return what an order comes to after edits, returns and refunds."""
+    own = _find_total(order, "current_total_price", side)
+    in_shop = _find_total(order, "current_total_price", SHOP)
+    if own is None and in_shop is not None:
+        return _converted(order, in_shop, side)
+    return own or _total(order, "total_price", side)
+
+
+def _rounded_away(order: Json) -> int:
+    """Return how many minor units rounding may come to: each refund is converted by itself."""
+    shop, buyers = (_find_total(order, "total_price", side) for side in (SHOP, BUYER))
+    if buyers is None or shop is None or buyers.currency == shop.currency:
+        return 0
+    return sum(len(objects(each.get("transactions"))) for each in objects(order.get("refunds")))
 
 
 def _outstanding(order: Json, side: str) -> Money:
@@ -92,12 +113,12 @@ def _outstanding(order: Json, side: str) -> Money:
     return in_shop if side == SHOP else _converted(order, in_shop, BUYER)
 
 
-def _given_back(order: Json, side: str) -> Money:
+def _given_back(order: Json, refunds: Iterable[Json], side: str) -> Money:
     """Return what went back by refunds that came through."""
     nothing = replace(_total(order, "total_price", side), minor=0)
     currencies = [order.get("presentment_currency") or order.get("currency")]
     back: dict[str, Money] = {}
-    for refund in objects(order.get("refunds")):
+    for refund in refunds:
         for each in in_currency(refund.get("transactions"), currencies):
             came_through = REFUND_STATES.get(text(each.get("status"))) is PaymentState.COUNTS
             if each.get("kind") == "refund" and came_through:
@@ -108,11 +129,24 @@ def _given_back(order: Json, side: str) -> Money:
     return sum(own, nothing)
 
 
+def _kept(order: Json, refunds: Iterable[Json], side: str) -> Money:
+    """Return what goods that came back were worth beyond the money that was given for them."""
+    nothing = replace(_total(order, "total_price", SHOP), minor=0)
+    gaps = (
+        _rough(gap.get("amount"), nothing.currency)
+        for refund in refunds
+        for gap in objects(refund.get("order_adjustments"))
+    )
+    return _converted(order, sum((each for each in gaps if each.minor > 0), nothing), side)
+
+
 def _converted(order: Json, amount: Money, side: str) -> Money:
     """Turn an amount into one of the order's currencies, at the order's own rate."""
     wanted = _total(order, "total_price", side)
     if amount.currency == wanted.currency:
         return amount
+    if not amount.minor:
+        return replace(wanted, minor=0)
     other = _total(order, "total_price", BUYER if side == SHOP else SHOP)
     if not other.minor or other.currency != amount.currency:
         raise MoneyError(
@@ -130,14 +164,23 @@ def _goods(order: Json, placed: Money) -> Money:
     nothing = replace(placed, minor=0)
     tax = _find_total(order, "total_tax", SHOP) or nothing
     shipping = _find_total(order, "total_shipping_price", SHOP) or nothing
-    rest = placed - shipping - (nothing if included else tax)
-    goods = _find_total(order, "subtotal_price", SHOP) or rest
-    if goods == rest:
-        # Nothing is left for the tip beside the subtotal, so it is inside.
-        goods -= _find_total(order, "total_tip_received", SHOP) or nothing
-    cards = (each for each in objects(order.get("line_items")) if each.get("gift_card") is True)
-    goods -= sum((_line_amount(each, currency) for each in cards), nothing)
+    goods = _find_total(order, "subtotal_price", SHOP)
+    if goods is None:
+        tip = _find_total(order, "total_tip_received", SHOP) or nothing
+        goods = placed - shipping - tip - (nothing if included else tax)
+    goods -= _cards(order, currency)
     return goods - (_goods_tax(order, currency) if included else nothing)
+
+
+def _cards(order: Json, currency: str, *, gone: bool = False) -> Money:
+    """Return what the gift cards of an order cost, or those that are no longer in it."""
+    found = Money(0, currency)
+    for each in objects(order.get("line_items")):
+        if each.get("gift_card") is True:
+            amount, pieces = _line_amount(each, currency), _pieces(each)
+            left = _pieces(each, "current_quantity", pieces)
+            found += amount.scale(max(pieces - left, 0), max(pieces, 1)) if gone else amount
+    return found
 
 
 def _goods_tax(order: Json, currency: str) -> Money:
@@ -165,10 +208,10 @@ def _line_amount(line: Json, currency: str) -> Money:
     )
 
 
-def _pieces(line: Json) -> int:
-    pieces = line.get("quantity")
+def _pieces(line: Json, field: str = "quantity", otherwise: int = 1) -> int:
+    pieces = line.get(field)
     if isinstance(pieces, bool) or not isinstance(pieces, int):
-        return 1
+        return otherwise
     return min(max(pieces, 0), MOST_PIECES)
 
 
