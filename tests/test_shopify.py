@@ -157,6 +157,14 @@ def test_only_the_shop_of_the_settings_is_heard() -> None:
     assert refused.value.code == "wrong_shop"
 
 
+@pytest.mark.parametrize("name", ["orders/paid", "shop/redact", "app/uninstalled"])
+def test_a_replay_comes_from_the_shop_of_the_settings(name: str) -> None:
+    ours = made("shopify", shop="b.myshopify.com")
+    event = ours.verify(ours.sign(request_of(name), NOW), NOW)
+    assert event.account == "b.myshopify.com"
+    assert SHOP not in event.body
+
+
 def test_an_event_has_an_id_even_without_its_header() -> None:
     bare = PLAIN.read(request_of("orders/paid", x_shopify_webhook_id=""))
     assert bare.id.startswith("body_")

@@ -99,7 +99,8 @@ class Shopify(Provider[ShopifySettings]):
         return meaning(event, parse_json(event.body, "Shopify"))
 
     def sign(self, request: WebhookRequest, now: datetime) -> WebhookRequest:
-        """Sign as Shopify does, with the first of the secrets."""
+        """Sign as Shopify does, with the first of the secrets, in the name of the shop set."""
+        request = _from_shop(request, self.settings.shop)
         signature = digest(request.body, secrets_in(self.settings.api_secret)[0]).decode()
         return replace(request, headers={**request.headers, SIGNATURE: signature})
 
@@ -146,6 +147,15 @@ def header(request: WebhookRequest, name: str) -> str:
     """Return a header of Shopify's under either of its spellings, or ""."""
     given = request.headers.get(f"x-shopify-{name}") or request.headers.get(f"shopify-{name}")
     return (given or "").strip()
+
+
+def _from_shop(request: WebhookRequest, shop: str) -> WebhookRequest:
+    """Return a webhook as another shop would send it; with none set it stays as it is."""
+    told = header(request, "shop-domain")
+    if not shop or not told:
+        return request
+    headers = {name: shop if value == told else value for name, value in request.headers.items()}
+    return WebhookRequest(headers, request.body.replace(told.encode(), shop.encode()))
 
 
 def digest(body: bytes, secret: str) -> bytes:
