@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+# Fixtures that many tests share.
+pytest_plugins = ["kit"]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)

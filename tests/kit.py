@@ -206,3 +206,10 @@ def state(made: Bench, vendor: str) -> tuple[DeliveryState, str]:
     """Return how the only delivery to a vendor stands, and why."""
     row = made.delivery(vendor)
     return row.state, row.reason
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Return a function that sets up a bridge with some of the vendors."""
+    with benches(tmp_path / "bridge.db", monkeypatch) as set_up:
+        yield set_up

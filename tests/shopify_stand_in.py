@@ -13,11 +13,24 @@ from typing import Any
 from http_stand_in import HttpStandIn, as_json, served
 from werkzeug.wrappers import Request, Response
 
+from bridge.provider_api.shopify import ShopifyApi
+from bridge.providers.shopify import ShopifySettings
+
 SHOP = "acme.myshopify.com"
+TOKEN = "shpat_madeUpForTests0123456789"
 PATH = "/admin/api/2026-07/graphql.json"
 TOKENS = re.compile(r"\.\.\.|[{}()]|[$\w]+|[:!]")
 Selection = dict[str, "tuple[dict[str, str], Selection]"]  # field → its arguments, and what of it
 CONNECTIONS = {"lineItems", "shippingLines"}
+
+
+def settings(**given: Any) -> ShopifySettings:
+    return ShopifySettings(**{"api_secret": "made-up", "shop": SHOP} | given)
+
+
+def api_at(url: str, shop: str = SHOP) -> ShopifyApi:
+    """Ask a stand-in as the shop is asked."""
+    return ShopifyApi(settings(shop=shop, api_base=url), TOKEN)
 
 
 class UndefinedFieldError(Exception):

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from kit import CUSTOMER, EVERYTHING, REFUND, SALE, Bench, Make, benches, state
+from kit import CUSTOMER, EVERYTHING, REFUND, SALE, Bench, Make, state
 
 from bridge import retry
 from bridge.http import Sender
 from bridge.model import Call, NoAnswer, Told
 from bridge.store.rows import DeliveryState
 from bridge.worker import Worker
-
-
-@pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Return a function that sets up a bridge with some of the vendors."""
-    with benches(tmp_path / "bridge.db", monkeypatch) as set_up:
-        yield set_up
 
 
 def statuses(made: Bench) -> set[str]:

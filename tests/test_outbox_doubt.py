@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from kit import CUSTOMER, EVERYTHING, REFUND, SALE, Make, benches, state
+from kit import CUSTOMER, EVERYTHING, REFUND, SALE, Make, state
 
 from bridge.http import Sender
 from bridge.model import Call, Told
@@ -14,14 +11,6 @@ from bridge.money import Money
 from bridge.outbox import LEASE
 from bridge.planning import plan
 from bridge.store.rows import DeliveryState
-
-
-@pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Return a function that sets up a bridge with some of the vendors."""
-    with benches(tmp_path / "bridge.db", monkeypatch) as set_up:
-        yield set_up
-
 
 # ── no answer ────────────────────────────────────────────────────────────────────────────────────
 

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import shopify  # type: ignore[import-untyped]
 from cases import CASES, Case, case_of
-from http_stand_in import closed_url, hanging_url
 from hypothesis import given
 from hypothesis import strategies as st
-from shopify_stand_in import PATH, SHOP, ShopifyStandIn, refusal, shopify_stand_in
+from shopify_stand_in import (
+    PATH,
+    SHOP,
+    TOKEN,
+    ShopifyStandIn,
+    api_at,
+    refusal,
+    settings,
+    shopify_stand_in,
+)
 
 from bridge.errors import ProviderApiError
 from bridge.model import Context, Payment
 from bridge.money import Money
-from bridge.provider_api import base, key_setting, open_api
 from bridge.provider_api import shopify as shopify_api
 from bridge.provider_api.shopify import ShopifyApi
 from bridge.provider_api.shopify.orders import PAID
-from bridge.providers.shopify import Shopify, ShopifySettings
+from bridge.providers.shopify import Shopify
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-TOKEN = "shpat_madeUpForTests0123456789"
 ORDER: dict[str, Any] = json.loads(case_of("shopify/orders/paid").body)
 REFERENCE = f"{SHOP}/{ORDER['id']}"
 
@@ -53,14 +56,6 @@ def api(stand_in: ShopifyStandIn) -> Iterator[ShopifyApi]:
     with_token = api_at(stand_in.url)
     yield with_token
     with_token.close()
-
-
-def settings(**given: Any) -> ShopifySettings:
-    return ShopifySettings(**{"api_secret": "made-up", "shop": SHOP} | given)
-
-
-def api_at(url: str, shop: str = SHOP) -> ShopifyApi:
-    return ShopifyApi(settings(shop=shop, api_base=url), TOKEN)
 
 
 def reader() -> Shopify:
@@ -352,58 +347,6 @@ def test_the_token_goes_nowhere_else(
             api.look_up(REFERENCE, SHOP, NOW)
         assert elsewhere.asked == []
     assert capfd.readouterr() == ("", "")
-
-
-def test_the_package_keeps_neither_the_token_nor_the_shop(api: ShopifyApi) -> None:
-    assert "X-Shopify-Access-Token" not in shopify.ShopifyResource.get_headers()
-    assert shopify.ShopifyResource.get_site() is None
-
-
-def test_the_shop_itself_is_asked_where_no_address_is_set() -> None:
-    api = ShopifyApi(settings(), TOKEN)
-    assert api._graphql.endpoint == f"https://{SHOP}{PATH}"
-    api.close()
-
-
-def test_the_package_is_loaded_only_to_ask() -> None:
-    code = (
-        "import sys\n"
-        "from bridge.provider_api import open_api\n"
-        "from bridge.providers.shopify import Shopify, ShopifySettings\n"
-        "open_api(Shopify(ShopifySettings(api_secret='x', shop='acme.myshopify.com')))\n"
-        "import bridge.cli\n"
-        "assert 'shopify' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_host_that_is_down_is_asked_again() -> None:
-    api = api_at(closed_url())
-    with pytest.raises(ProviderApiError, match="Shopify did not answer") as raised:
-        api.look_up(REFERENCE, SHOP, NOW)
-    assert raised.value.retry
-    api.close()
-
-
-def test_a_host_that_hangs_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "READ_SECONDS", 0.05)
-    with hanging_url() as url:
-        api = api_at(url)
-        with pytest.raises(ProviderApiError, match="Shopify did not answer") as raised:
-            api.look_up(REFERENCE, SHOP, NOW)
-        assert raised.value.retry
-        api.close()
-
-
-# ── who can be asked ─────────────────────────────────────────────────────────────────────────────
-
-
-def test_only_a_shop_with_a_token_can_be_asked() -> None:
-    assert open_api(reader()) is None
-    with_token = open_api(Shopify(settings(access_token=TOKEN)))
-    assert isinstance(with_token, ShopifyApi)
-    with_token.close()
-    assert key_setting("shopify") == "SHOPIFY_ACCESS_TOKEN and SHOPIFY_SHOP"
 
 
 def test_shopify_is_not_asked_to_fetch(api: ShopifyApi) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -28,13 +26,6 @@ from typing_in import ORDER, printed
 from bridge.forgetting import REDACTED, REMOVED
 from bridge.model import Erasure
 from bridge.store.rows import DeliveryState, EventState
-
-
-@pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Return a function that sets up a bridge with some of the vendors."""
-    with benches(tmp_path / "bridge.db", monkeypatch) as set_up:
-        yield set_up
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from kit import (
     SALE,
     Bench,
     Make,
-    benches,
     sent_as,
     thing_of,
 )
@@ -30,13 +28,6 @@ from bridge.store import open_store
 from bridge.store.events import key_of
 from bridge.store.rows import AskState, EventState
 from bridge.vendors.tracify import tracify_hash
-
-
-@pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Return a function that sets up a bridge with some of the vendors."""
-    with benches(tmp_path / "bridge.db", monkeypatch) as set_up:
-        yield set_up
 
 
 @pytest.fixture

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from cases import case_of
-from kit import CUSTOMER, SALE, Bench, Make, Sent, benches, body_of, sent_as
+from kit import CUSTOMER, SALE, Bench, Make, Sent, body_of, sent_as
 from redactions import EMAIL, PERSON, SHOPIFY_CUSTOMER, on_disk, redact
 
 from bridge import attribution
@@ -20,13 +18,6 @@ from bridge.store.rows import EventState
 BUYER = {*PERSON, "203.0.113.7"}
 # An amount in a currency that does not exist: such an event fails.
 UNREADABLE = {"currency": "XQX", "presentment_currency": "XQX", "total_price_set": None}
-
-
-@pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Return a function that sets up a bridge with some of the vendors."""
-    with benches(tmp_path / "bridge.db", monkeypatch) as set_up:
-        yield set_up
 
 
 def shopify(name: str, webhook: str, **fields: object) -> Sent:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from kit import (
     SALE,
     Bench,
     Make,
-    benches,
     state,
 )
 from redactions import on_disk, redact
@@ -26,14 +24,6 @@ from bridge.http import Sender
 from bridge.model import NoAnswer, Response
 from bridge.outbox import LEASE, Outbox
 from bridge.store.rows import DeliveryState
-
-
-@pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Return a function that sets up a bridge with some of the vendors."""
-    with benches(tmp_path / "bridge.db", monkeypatch) as set_up:
-        yield set_up
-
 
 # ── while a call is being sent ───────────────────────────────────────────────────────────────────
 
