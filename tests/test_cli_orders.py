@@ -179,7 +179,7 @@ def test_doctor_advises(shop: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         "set BRIDGE_SECRET_KEY",
         "1 delivery to tapfiliate came to nothing: `bridge deliveries --state dead`",
         "1 delivery to taapit may or may not have been counted",
-        "1 order of stripe had money taken back, but the sale never arrived",
+        "1 order of Stripe had money taken back, but the sale never arrived",
         "1 event waits, the newest of them because it leaves out its object",
     ):
         assert words in told

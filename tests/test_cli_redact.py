@@ -71,6 +71,21 @@ def test_an_id_of_several_customers_is_asked_back_about(shop: Bench) -> None:
     assert printed("redact", "stripe:12345", "--yes").startswith("removed: 2 ids")
 
 
+@pytest.mark.parametrize(
+    ("name", "email"),
+    [
+        ("paddle_classic/payment_dispute_created@lost", "lou@example.com"),
+        ("paddle_classic/payment_refunded@before-sale", "per@example.com"),
+    ],
+)
+def test_somebody_of_whom_only_a_parked_refund_tells(shop: Bench, name: str, email: str) -> None:
+    shop.play(name)
+    assert on_disk(shop, email.replace("@", "%40"))
+    assert printed("redact", email, "--yes").startswith("removed: ")
+    assert on_disk(shop, email.replace("@", "%40")) == []
+    assert repr(email) in complaint(1, "redact", email)
+
+
 def test_it_does_not_ask_where_nobody_can_answer(sold: Bench) -> None:
     assert printed("redact", CUSTOMER).startswith("removed: ")
 

@@ -225,6 +225,14 @@ def test_an_event_needs_an_entity_with_an_id(data: object) -> None:
         meaning("transaction.completed", data)
 
 
+def test_a_lean_event_without_a_time_happened_when_it_came() -> None:
+    lean = json.dumps({k: v for k, v in json.loads(BODY).items() if k != "occurred_at"})
+    event = paddle().verify(paddle().sign(unsigned(lean), NOW), NOW)
+    assert event.occurred_at == NOW
+    with pytest.raises(PayloadError, match="occurred_at: 'None' is not a time"):
+        paddle().read(unsigned(lean))
+
+
 def test_asks_for_the_transaction() -> None:
     assert paddle().question({"adj_1", "txn_2", "txn_1"}) == "txn_1"
     assert paddle().question({"adj_1"}) == ""

@@ -82,6 +82,13 @@ WRITTEN = (
 )
 
 
+def test_an_alert_without_a_time_happened_when_it_came() -> None:
+    lean = signed(event_time="")
+    assert classic().verify(lean, NOW).occurred_at == NOW
+    with pytest.raises(PayloadError, match=r"event_time: .* is not a time"):
+        classic().read(lean)
+
+
 def test_fields_are_written_as_php_does() -> None:
     assert signed_bytes(fields_of(urlencode(NAMED))) == WRITTEN
 

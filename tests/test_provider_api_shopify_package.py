@@ -73,3 +73,4 @@ def test_only_a_shop_with_a_token_can_be_asked() -> None:
     assert isinstance(with_token, ShopifyApi)
     with_token.close()
     assert key_setting("shopify") == "SHOPIFY_ACCESS_TOKEN and SHOPIFY_SHOP"
+    assert key_setting("shopify", Shopify(settings())) == "SHOPIFY_ACCESS_TOKEN"

@@ -98,13 +98,13 @@ def _advice_on_work(config: Config, store: Store) -> Iterator[str]:
 
 
 def _advice_on_parked(config: Config, store: Store) -> Iterator[str]:
-    parked = store.orders.newest(Status.PARKED, 100_000)
+    parked, known = store.orders.newest(Status.PARKED, 100_000), providers.discover()
     for name in sorted({each.provider for each in parked}):
         count = sum(each.provider == name for each in parked)
-        orders = some(count, "order", "orders")
+        title = known[name].title if name in known else name
         yield (
-            f"{orders} of {name} had money taken back, but the sale never arrived: "
-            f"{_remedy(config, name)}"
+            f"{some(count, 'order')} of {title} had money taken back, but the sale never arrived: "
+            f"{_remedy(config, name)} (`bridge conversions --status parked`)"
         )
 
 
@@ -116,7 +116,7 @@ def _remedy(config: Config, name: str) -> str:
     provider = config.providers.get(name)
     if provider is not None and provider_api.can_ask(provider):
         return "it is being asked for"
-    if key := provider_api.key_setting(name):
+    if key := provider_api.key_setting(name, provider):
         return f"set {key} to ask"
     return f"have its webhook sent again from {known[name].title}"
 

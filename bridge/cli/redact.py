@@ -29,7 +29,7 @@ def redact(customer: str, yes: bool) -> None:
     with opened() as session:
         intake = _up_to_date(session)
         found = _find(session, intake, customer)
-        if not (found.keys or ("@" in customer and found.mentions)):
+        if not (found.keys or ("@" in customer and found.events | found.mentions)):
             raise NotFoundError(f"nothing is known of a customer {customer!r}")
         if not yes and sys.stdin.isatty():
             click.confirm(f"Remove {_counted(found)} for good?", abort=True)

@@ -56,6 +56,7 @@ NET, TOTAL = "net", "total"
 # own, which usually follows within seconds.
 BARE_RANK = 2
 CLAIM_TIME = timedelta(minutes=1)
+MOST_NAMED = 3
 
 
 def fold(payments: Iterable[Payment], basis: str = NET) -> tuple[Conversion, ...]:
@@ -166,13 +167,19 @@ def _parked(movements: Sequence[Payment], payments: Sequence[Payment]) -> list[C
             cause=taken.cause,
             occurred_at=min(each.started_at or each.occurred_at for each in counting),
             test=any(each.test for each in payments),
-            reason="the sale that this money went back for has not arrived",
+            reason=f"the sale that this money went back for has not arrived{_of(named, payments)}",
             account=named.account,
             keys=_keys(payments, named),
             clicks=_clicks(each.clicks for each in _nearest(payments, named)),
             redacted=any(each.redacted for each in payments),
         )
     ]
+
+
+def _of(named: Payment, payments: Iterable[Payment]) -> str:
+    """Name what else a payment belongs to, by which its sale can be looked for."""
+    references = {each for payment in payments for each in payment.references} - {named.id}
+    return f" (it belongs to {', '.join(sorted(references)[:MOST_NAMED])})" if references else ""
 
 
 # ── who and whence ───────────────────────────────────────────────────────────────────────────────

@@ -40,11 +40,15 @@ def can_ask(provider: AnyProvider) -> bool:
     return bool(key) and find_spec(_module(provider)) is not None
 
 
-def key_setting(provider: str) -> str:
-    """Return the settings that let a provider be asked, or "" for one that cannot be."""
+def key_setting(provider: str, given: AnyProvider | None = None) -> str:
+    """Return the settings that let a provider be asked, or "" for one that cannot be.
+
+    With the provider as it is `given`, only those that it lacks.
+    """
     kind = providers.discover()[provider]
     fields = (kind.key_field, *kind.key_needs) if kind.key_field else ()
-    return " and ".join(f"{provider}_{field}".upper() for field in fields)
+    lacking = (each for each in fields if given is None or not getattr(given.settings, each))
+    return " and ".join(f"{provider}_{field}".upper() for field in lacking)
 
 
 def _module(provider: AnyProvider) -> str:

@@ -152,14 +152,18 @@ def texts(value: object) -> dict[str, str]:
     return {text(key): text(each) for key, each in value.items() if text(each)}
 
 
-def moment(seconds: object) -> datetime:
-    """Read a Unix time, or an ISO 8601 time with its zone; raise PayloadError when it is none."""
+def moment(seconds: object, name: str = "") -> datetime:
+    """Read a Unix time, or an ISO 8601 time with its zone; raise PayloadError when it is none.
+
+    `name` is what the field is called, for the error.
+    """
     try:
         when = _moment(seconds)
     except (ValueError, OverflowError, OSError):
         when = None
     if when is None or when.tzinfo is None or not EARLIEST <= when < LATEST:
-        raise PayloadError(f"{str(seconds)[:40]!r} is not a time")
+        where = f"{name}: " if name else ""
+        raise PayloadError(f"{where}{str(seconds)[:40]!r} is not a time")
     return when.astimezone(UTC)
 
 

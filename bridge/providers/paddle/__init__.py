@@ -52,10 +52,14 @@ class Paddle(Provider[PaddleSettings]):
         if not any(hmac.compare_digest(one, other) for one in expected for other in given):
             raise SignatureError("Paddle-Signature does not match (check PADDLE_WEBHOOK_SECRET)")
         self._check_age(int(now.timestamp()) - int(stamp))
-        return self.read(request)
+        return self._event(request, now)
 
     def read(self, request: WebhookRequest) -> Event:
         """Read an event; what is simulated, or comes from the sandbox, is a test."""
+        return self._event(request, None)
+
+    def _event(self, request: WebhookRequest, now: datetime | None) -> Event:
+        """Read an event; a lean one without a time happened when it came."""
         body = body_text(request)
         data = parse_json(body, "Paddle")
         id, kind = data.get("event_id"), data.get("event_type")
@@ -65,7 +69,7 @@ class Paddle(Provider[PaddleSettings]):
             id=text(id),
             provider=self.name,
             type=text(kind),
-            occurred_at=moment(data.get("occurred_at")),
+            occurred_at=moment(data.get("occurred_at") or (now and now.isoformat()), "occurred_at"),
             body=body,
             test=self.settings.environment == "sandbox" or _is_simulated(data),
             ignored="" if kind in MEANINGS else f"{text(kind)} says nothing about money",

@@ -61,20 +61,25 @@ class PaddleClassic(Provider[PaddleClassicSettings]):
             )
         if not is_signed(fields, self.settings.public_key.rsa):
             raise SignatureError(f"{SIGNATURE} does not match (check PADDLE_CLASSIC_PUBLIC_KEY)")
-        return self.read(request)
+        return self._event(request, now)
 
     def read(self, request: WebhookRequest) -> Event:
         """Read an alert: alert_id, alert_name and event_time, which is in UTC without saying so."""
+        return self._event(request, None)
+
+    def _event(self, request: WebhookRequest, now: datetime | None) -> Event:
+        """Read an alert; one without a time happened when it came."""
         body = body_text(request)
         fields = fields_of(body)
         id, kind = text(fields.get("alert_id")), text(fields.get("alert_name"))
+        at = text(fields.get("event_time"))
         if not (id and kind):
             raise PayloadError("the body is no Paddle Classic alert: no alert_id or no alert_name")
         return Event(
             id=id,
             provider=self.name,
             type=kind,
-            occurred_at=moment(f"{text(fields.get('event_time'))}+00:00"),
+            occurred_at=now if now and not at else moment(f"{at}+00:00", "event_time"),
             body=body,
             ignored="" if kind in MEANINGS else f"{kind} says nothing about money",
         )
