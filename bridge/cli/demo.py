@@ -46,7 +46,10 @@ DELIVERIES = (
 @click.command()
 @click.option("--keep", is_flag=True, help="Stay up afterwards, for looking around.")
 def demo(keep: bool) -> None:
-    """Show a payment's whole life: sandbox vendors, real signatures, real HTTP."""
+    """Show a payment's whole life, with sandbox vendors.
+
+    The signatures are real, and so is the HTTP.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what was started, too
     with (
         tempfile.TemporaryDirectory(prefix="bridge-demo-") as folder,

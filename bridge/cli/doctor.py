@@ -22,7 +22,10 @@ SETTINGS = (Column("setting"), Column("value", most=40), Column("meaning", yield
 @click.command()
 @as_json
 def doctor(json_: bool) -> None:
-    """Check settings and database, and say what needs a person; exit code 1 on an error."""
+    """Check settings and database, and say what needs a person.
+
+    Exit code 1 on an error.
+    """
     config = settings.load()
     store = open_store(config.database_url)
     rows = [

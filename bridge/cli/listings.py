@@ -110,7 +110,7 @@ def conversions(status: str | None, limit: int, json_: bool) -> None:
 @limit_option
 @as_json
 def deliveries(state: str | None, limit: int, json_: bool) -> None:
-    """List what each vendor was told, and what it is still to be told."""
+    """List what each vendor was told and is still to be told."""
     with opened() as session:
         rows = session.store.deliveries.newest(state or "", limit)
     if json_:

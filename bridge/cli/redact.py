@@ -21,7 +21,7 @@ MOST = 1_000
 @click.argument("customer")
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 def redact(customer: str, yes: bool) -> None:
-    """Remove a CUSTOMER's data everywhere; amounts stay, without a person.
+    """Remove a CUSTOMER's data everywhere; amounts stay.
 
     CUSTOMER is an e-mail address, an id of yours or of a provider's, or a key (shopify:123). On a
     terminal it asks first. What the vendors hold can still be taken back, but nothing new is told.

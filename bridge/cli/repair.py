@@ -23,7 +23,10 @@ RETRIABLE = [DeliveryState.DEAD, DeliveryState.SKIPPED, DeliveryState.DUE, Deliv
     help="All deliveries in this state.",
 )
 def retry(id: str | None, state: str | None) -> None:
-    """Make a delivery (or all of one state) due at once, retries counted afresh."""
+    """Make a delivery, or all of one state, due at once.
+
+    Its retries are counted afresh.
+    """
     if (id is None) == (state is None):
         raise click.UsageError("give either the ID of a delivery or --state")
     now = datetime.now(UTC)
@@ -42,7 +45,10 @@ def retry(id: str | None, state: str | None) -> None:
 @click.option("--delivered", is_flag=True, help="The vendor has it: go on from there.")
 @click.option("--resend", is_flag=True, help="The vendor has not: send it again.")
 def resolve(id: str, delivered: bool, resend: bool) -> None:
-    """Say what became of a call whose outcome is unknown; look it up at the vendor first."""
+    """Say what became of a call whose outcome is unknown.
+
+    Look it up at the vendor first.
+    """
     if delivered == resend:
         raise click.UsageError("say either --delivered or --resend")
     with opened() as session:

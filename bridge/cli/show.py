@@ -47,7 +47,7 @@ LONGEST_SHOWN = 200
 @click.argument("id")
 @as_json
 def show(id: str, json_: bool) -> None:
-    """Tell the whole story of one ID, from the webhook to the vendors.
+    """Tell the whole story of one ID, from webhook to vendors.
 
     ID is that of an event, conversion, delivery, provider's object (in_…, re_…) or customer. As
     JSON, the story of a customer is all that is stored of them, raw webhooks included.
