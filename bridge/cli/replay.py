@@ -63,7 +63,8 @@ def replay(
     ids = [path for path in paths if _is_id(path)]
     if state or ids:
         if len(ids) < len(paths) or url or changes or fresh_ids:
-            raise click.UsageError("stored events go alone: no files, --to, --set or --fresh-ids")
+            alone = "stored events go alone: no files, --to, --set or --fresh-ids"
+            raise click.UsageError(f"there is no fixture {ids[0]!r}, and {alone}" if ids else alone)
         _process_again(ids, state)
         return
     files = change(
