@@ -28,6 +28,7 @@ class Order:
     tax: int
     vat_back: int = 0
     refunded: int = 0
+    net_back: int = 0
     charged_back: bool = False
 
     @property
@@ -43,9 +44,13 @@ class Order:
 
     @property
     def due(self) -> int:
-        """Return what is left of the net: tax that went back alone was no part of it."""
-        gone = self.charged_back or self.rest == 0
-        return 0 if gone else left(self.paid - self.tax, self.paid, self.refunded)
+        """Return what is left of the net: tax that went back alone was no part of it.
+
+        Nothing is where all of the net went back by Paddle's own account, each part rounded.
+        """
+        net = self.paid - self.tax
+        gone = self.charged_back or self.rest == 0 or self.net_back >= net
+        return 0 if gone else left(net, self.paid, self.refunded)
 
 
 @dataclass
@@ -97,6 +102,7 @@ class Story:
         """Refund a part, with its share of the tax; after a refund of the tax there is none."""
         net = round(Fraction((order.paid - order.tax) * units, order.paid))
         order.refunded += units
+        order.net_back += net
         kind = "partial" if order.rest else "full"
         self._refund(order, units, 0 if order.vat_back else units - net, kind)
 
