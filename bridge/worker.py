@@ -16,12 +16,14 @@ from functools import partial
 from bridge import logs, retry
 from bridge.config import Config
 from bridge.errors import ProviderApiError, StoreError
+from bridge.forgetting import REMOVED
 from bridge.http import Sender
 from bridge.intake import Intake, receive
 from bridge.model import Status
 from bridge.outbox import Outbox, utc_now
 from bridge.provider_api import ProviderApi, open_api
 from bridge.store import Store
+from bridge.store.orders import ref_of
 from bridge.store.rows import Ask, AskState, EventState
 
 CONCURRENCY = 4
@@ -189,10 +191,7 @@ class Worker:
         except ProviderApiError as error:
             # What a provider says may name somebody: it is kept with the question, not logged.
             log.warning("asked", provider=ask.provider, subject=ask.subject, again=error.retry)
-            row = self._store.events.get(ask.subject)
-            if row and not row.redacted:
-                self._store.events.mark(ask.subject, EventState.WAITING, str(error))
-            self._ask_again(ask, str(error), error.retry)
+            self._keep_refused(ask, error)
             return
         except StoreError:
             raise
@@ -205,6 +204,18 @@ class Worker:
             self._store.asks.record(ask, AskState.ANSWERED, now, f"{found} found")
         else:
             self._ask_again(ask, f"{ask.provider} knows no sale for {ask.subject} yet", True)
+
+    def _keep_refused(self, ask: Ask, error: ProviderApiError) -> None:
+        """Ask again later; of a person who was removed meanwhile, keep no words of the answer."""
+        with self._store.atomic():
+            row = self._store.events.get(ask.subject)
+            order = self._store.orders.order_of(ref_of(ask.provider, ask.subject))
+            if (row and row.redacted) or (order and self._store.orders.is_redacted(order)):
+                self._store.asks.record(ask, AskState.GIVEN_UP, self._clock(), REMOVED)
+                return
+            if row:
+                self._store.events.mark(ask.subject, EventState.WAITING, str(error))
+            self._ask_again(ask, str(error), error.retry)
 
     def _put_question(self, api: ProviderApi, ask: Ask) -> int:
         now = self._clock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from werkzeug.wrappers import Request, Response
 
 
 @dataclass
-class HttpStandIn:
+class HttpStandIn(ABC):
     """Answer as a provider's API; `asked` is what it was asked, `fault` what it answers instead."""
 
     url: str = ""
@@ -31,9 +32,9 @@ class HttpStandIn:
             return Response(body, status, self.headers, content_type="application/json")
         return self.reply(request)
 
+    @abstractmethod
     def reply(self, request: Request) -> Response:
         """Answer one request."""
-        raise NotImplementedError
 
     @property
     def paths(self) -> list[str]:

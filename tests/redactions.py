@@ -41,13 +41,17 @@ def redact(made: Bench, erasure: Erasure = STRIPES) -> Erased:
     return intake.redact(intake.redaction.wanted(erasure), made.clock())
 
 
-def on_disk(made: Bench, person: Iterable[str] = PERSON) -> set[str]:
-    """Return what of a person is found in the bytes of the database's files."""
+def written(made: Bench, *names: str) -> set[str]:
+    """Return which of these texts are found in the bytes of the database's files."""
     path = Path(made.config.database_url.removeprefix("sqlite:///"))
     files = [each.read_bytes() for each in path.parent.glob(f"{path.name}*")]
-    key = attribution.email_key(EMAIL, Intake(made.store, made.config).rules.email_key)
-    names = {*person, key.partition(":")[2]}
     return {name for name in names if any(name.encode() in each for each in files)}
+
+
+def on_disk(made: Bench, person: Iterable[str] = PERSON) -> set[str]:
+    """Return what of a person, and of the e-mail's key, is found on the disk."""
+    key = attribution.email_key(EMAIL, Intake(made.store, made.config).rules.email_key)
+    return written(made, *person, key.partition(":")[2])
 
 
 def money(made: Bench) -> list[tuple[object, ...]]:

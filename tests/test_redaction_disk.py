@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from cases import case_of
+from http_stand_in import HttpStandIn, as_json, served
 from kit import (
     CLICKS,
     CUSTOMER,
@@ -20,6 +22,7 @@ from kit import (
 )
 from redactions import EMAIL, LIFE, PERSON, SHOPIFY_CUSTOMER, USER, money, on_disk, redact
 from test_logs import configured
+from werkzeug.wrappers import Request, Response
 
 from bridge import codec
 from bridge.forgetting import REMOVED
@@ -144,6 +147,32 @@ def test_what_a_provider_answered_names_nobody_any_more(make: Make) -> None:
     assert [each.reason for each in made.store.asks.about(ask.subject)] == ["no invoice of … (yet)"]
     assert made.store.scrub()
     assert on_disk(made, {who}) == set()
+
+
+@dataclass
+class Meanwhile(HttpStandIn):
+    """Refuse a question in words that name somebody, who is removed before they are read."""
+
+    who: str = ""
+    asking: list[Bench] = field(default_factory=list)
+
+    def reply(self, request: Request) -> Response:
+        for each in self.asking:
+            redact(each, Erasure(provider="stripe", customer=self.who))
+        return as_json({"error": {"message": f"no such thing of {self.who}"}}, 400)
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_what_is_answered_after_the_redaction_names_nobody(make: Make, *, removed: bool) -> None:
+    who = thing_of("refund.created@before-sale")["customer"]
+    with served(Meanwhile(who=who)) as stand_in:
+        made = make("tapfiliate", STRIPE_API_KEY="sk_test_1", STRIPE_API_BASE=stand_in.url)
+        stand_in.asking += [made] if removed else []
+        made.play("refund.created@before-sale")
+        assert stand_in.asked
+    (ask,) = made.store.asks.troubled()
+    assert (ask.reason == REMOVED) is removed
+    assert (on_disk(made, {who}) == set()) is removed
 
 
 # ── the logs ─────────────────────────────────────────────────────────────────────────────────────

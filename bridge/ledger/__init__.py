@@ -13,7 +13,8 @@ conversions. It knows no provider; the rules of the money are these:
   what none of the refunds made up to then accounts for.
 - The value to credit falls in proportion: basis x (paid - taken back) / paid, rounded half-even.
   Where nothing of it is left, the sale is disapproved. What goes back in another proportion, by the
-  provider's own account (tax alone), takes of the net only what was net.
+  provider's own account (tax alone), takes of the net only what was net; and where by that account
+  all of the net went back, nothing is left, though a unit of tax may be.
 - What moved in the buyer's currency is converted at the order's own rate.
 - Test traffic moves nothing of a live order, nor is it the first order of a live subscription.
 
