@@ -1,8 +1,8 @@
 """Attribution: who paid, and which stored click each vendor gets.
 
 Customers are known by *keys*, strongest first: the provider's customer id ("stripe:cus_123"), the
-merchant's own id ("external_id:user_123"), the e-mail ("email:" and a keyed hash). Keys that arrive
-together belong to one customer from then on; that is kept by the store.
+merchant's own id ("external_id:user_123"), the e-mail ("email:" and a keyed hash), the id that the
+browser holds ("anonymous:…"). Which keys are of one customer is told by `bridge.identity`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from urllib.parse import parse_qsl, urlsplit
 
-from bridge.model import Click, Context, Conversion, Payment
+from bridge.identity import ANONYMOUS, EMAIL, EXTERNAL_ID, id_of, is_hard, is_own, kind_of
+from bridge.model import Click, Context, Conversion, ConversionKind, Payment
 from bridge.vendors.base import AnyVendor
 
-EXTERNAL_ID = "external_id"
-EMAIL = "email"
 # The names under which vendors' own integrations carry the merchant's customer id.
 KNOWN_EXTERNAL_ID_NAMES = ("taapitCustomerExternalId", "codeqrCustomerId")
 # What programs write where a guest has no id. Taken for one, it would make all guests one customer.
@@ -26,6 +25,8 @@ NOBODY = frozenset(
     {"", "0", "-1", "null", "none", "nil", "nan", "n/a", "undefined", "false"}
     | {"guest", "anonymous", "unknown"}
 )
+# The name under which a payment's metadata carries the id that our script holds in the browser.
+BROWSER = "bridge_id"
 CLOCK_SKEW = timedelta(minutes=5)
 
 
@@ -67,6 +68,8 @@ def identify(payment: Payment, vendors: Mapping[str, AnyVendor], rules: Rules) -
     keys = [f"{payment.provider}:{payment.customer}"] if payment.customer else []
     keys += [f"{EXTERNAL_ID}:{each}" for each in _external_ids(context, vendors, rules)]
     keys += [email_key(context.email, rules.email_key)] if context.email.strip() else []
+    browser = context.metadata.get(BROWSER, "").strip()
+    keys += [f"{ANONYMOUS}:{browser}"] if browser.lower() not in NOBODY else []
     clicks = {name: click for name in vendors if (click := _carried(vendors[name], context))}
     landed = {name: click for name in vendors if (click := _landed(vendors[name], context))}
     return replace(
@@ -93,6 +96,7 @@ def resolve(
     all keys of this customer. A renewal is credited as the order with which its subscription
     `began_at`, however long ago, and only by its own time where that had no click. `heard_at` is
     when we heard of the sale: a click of unknown time that we knew by then may have led to it.
+    What a vendor keeps of a person beside the click is told as it was reported last.
     """
     moments = dict.fromkeys((began_at or conversion.occurred_at, conversion.occurred_at))
     clicks = dict(conversion.clicks)
@@ -107,6 +111,8 @@ def resolve(
         chosen = found if vendor.merges_clicks else found[:1]
         if merged := {kind: id for each in reversed(chosen) for kind, id in each.items()}:
             clicks[name] = merged
+        if name in clicks and conversion.kind is ConversionKind.LEAD:
+            clicks[name] = _as_reported_last(clicks[name], of_vendor, vendor)
     customer = _customer(conversion, aliases)
     return replace(conversion, clicks=clicks, customer=customer)
 
@@ -154,7 +160,7 @@ def _best_first(
     sold_at: datetime,
 ) -> list[Click]:
     eligible = [each for each in stored if _in_window(each, sold_at, rules)]
-    strength = {key: at for at, key in enumerate(_strongest_first(conversion.keys))}
+    strength = {key: at for at, key in enumerate(strongest_first(conversion.keys))}
     weakest = len(strength)
 
     def preference(each: StoredClick) -> tuple[bool, int, bool, float, str]:
@@ -179,6 +185,21 @@ def _in_window(click: StoredClick, sold_at: datetime, rules: Rules) -> bool:
     return sold_at - window <= click.captured_at <= latest
 
 
+def _as_reported_last(click: Click, stored: Sequence[StoredClick], vendor: AnyVendor) -> Click:
+    """Return a click with the metadata of all reports of it, the last of which wins."""
+    if not vendor.landing_prefix or vendor.merges_clicks:
+        return click
+    ids = _ids_in(click, vendor)
+    oldest_first = sorted(stored, key=lambda each: (each.captured_at, repr(each.value)))
+    read = (_read(vendor, each.value) for each in oldest_first)
+    reports = [each for each in read if each and _ids_in(each, vendor) == ids]
+    return {name: text for each in (click, *reports) for name, text in each.items()}
+
+
+def _ids_in(click: Click, vendor: AnyVendor) -> Click:
+    return {k: v for k, v in click.items() if not k.startswith(vendor.landing_prefix)}
+
+
 def _is_known(click: StoredClick, heard_at: datetime | None, rules: Rules) -> bool:
     """Tell whether a click was known when we heard of a sale: that of a replayed fixture, say.
 
@@ -189,18 +210,21 @@ def _is_known(click: StoredClick, heard_at: datetime | None, rules: Rules) -> bo
     return heard_at - timedelta(days=rules.days) <= click.captured_at <= heard_at
 
 
-def _strongest_first(keys: Iterable[str]) -> list[str]:
-    order = {EXTERNAL_ID: 1, EMAIL: 2}
-    return sorted(keys, key=lambda key: order.get(key.partition(":")[0], 0))
+def strongest_first(keys: Iterable[str]) -> list[str]:
+    """Order keys: a provider's id before the merchant's, an e-mail, and last a browser's."""
+    order = {EXTERNAL_ID: 1, EMAIL: 2, ANONYMOUS: 3}
+    return sorted(keys, key=lambda key: order.get(kind_of(key), 0))
 
 
 def _customer(conversion: Conversion, aliases: Iterable[str]) -> str:
     """Return the id by which vendors know the customer: the merchant's own where it is known.
 
-    Else the provider's, else the e-mail's hash; an order without any customer stands for itself.
+    Else a provider's, that of the order first, else the e-mail's hash or what the browser holds; an
+    order without any customer stands for itself.
     """
-    keys = _strongest_first(dict.fromkeys((*conversion.keys, *sorted(aliases))))
-    own = [key.partition(":")[2] for key in keys if key.startswith(f"{EXTERNAL_ID}:")]
-    given = [key.partition(":")[2] for key in keys if key.startswith(f"{conversion.provider}:")]
-    hashed = [key for key in keys if key.startswith(f"{EMAIL}:")]
-    return next(iter((*own, *given, *hashed)), conversion.order)
+    keys = strongest_first(dict.fromkeys((*conversion.keys, *sorted(aliases))))
+    own = [id_of(key) for key in keys if is_own(key)]
+    given = [id_of(key) for key in keys if kind_of(key) == conversion.provider]
+    others = [id_of(key) for key in keys if is_hard(key)]
+    soft = [key for key in keys if not is_hard(key)]
+    return next(iter((*own, *given, *others, *soft)), conversion.order)

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
 from urllib.parse import unquote
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,6 +36,9 @@ ENVIRONMENT = SettingsConfigDict(
     frozen=True,
     str_strip_whitespace=True,
 )
+# As browsers send it, but for a slash at its end and the port that goes without saying.
+ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?/?")
+USUAL_PORTS = {("http", ":80"), ("https", ":443")}
 PASSWORD_IN_URL = re.compile(r"[^:]+://[^:@/]*:(.+)@")
 M = TypeVar("M", bound=BaseModel)
 
@@ -44,9 +54,34 @@ class BridgeSettings(BaseSettings):
         description="where the ledger is kept: `sqlite:///file`",
     )
     api_key: SecretStr | None = Field(None, description="key of the click API, for your server")
+    publishable_key: str | None = Field(
+        None, description="key of the click API, for browsers; anybody may know it"
+    )
+    allowed_origins: str = Field(
+        "",
+        description="whose pages may call the click API: `https://shop.example`, comma-separated",
+    )
+    clicks_per_minute: int = Field(
+        60, ge=1, description="how many clicks of browsers one address may send a minute"
+    )
+    trusted_proxies: int = Field(
+        0,
+        ge=0,
+        description="how many proxies of yours stand before the bridge (Heroku, Render: `1`): "
+        "the visitor's address is what they say it is",
+    )
+    leads: Literal["api", "provider"] = Field(
+        "api",
+        description="who makes leads: `api`: `POST /leads` alone; `provider`: also a customer made "
+        "at Stripe or Paddle who carries a click id",
+    )
     secret_key: SecretStr | None = Field(
         None,
-        description="keys the hashes of e-mail addresses; choose it once, before the first click",
+        description="keys the hashes of e-mail addresses and encrypts those that are kept; "
+        "comma-separated while rotating, the new one first",
+    )
+    retention_days: int = Field(
+        90, ge=1, description="e-mail addresses kept for a vendor are dropped after so many days"
     )
     test_events: Literal["skip", "deliver"] = Field(
         "skip",
@@ -69,6 +104,31 @@ class BridgeSettings(BaseSettings):
         description="metadata names that hold your own customer id",
     )
     dry_run: bool = Field(False, description="`1`: plan and record every call, send none")
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, text: str) -> str:
+        return ",".join(map(_as_browsers_write_it, comma_separated(text)))
+
+    @model_validator(mode="after")
+    def _browsers_are_known(self) -> BridgeSettings:
+        if self.publishable_key and not self.origins():
+            raise ValueError("BRIDGE_PUBLISHABLE_KEY is set: also set BRIDGE_ALLOWED_ORIGINS")
+        secrets = [self.api_key.get_secret_value()] if self.api_key else []
+        if self.publishable_key in [*secrets, *self.secret_keys()]:
+            raise ValueError(
+                "BRIDGE_PUBLISHABLE_KEY is a secret key, too: it stands in your pages, so make up "
+                "another"
+            )
+        return self
+
+    def origins(self) -> list[str]:
+        """Return the origins whose pages may call the click API, as browsers write them."""
+        return comma_separated(self.allowed_origins)
+
+    def secret_keys(self) -> list[str]:
+        """Return the secret keys, the one in use first."""
+        return comma_separated(self.secret_key.get_secret_value()) if self.secret_key else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,9 +188,18 @@ def load() -> Config:
         settings = _read(BridgeSettings, "bridge")
     except ConfigError as error:
         faults.insert(0, str(error))
+    else:
+        faults += _unkept(settings, found_vendors)
     if faults:
         raise ConfigError("; ".join(faults))
     return Config(settings=settings, providers=found_providers, vendors=found_vendors)
+
+
+def _unkept(settings: BridgeSettings, found: Mapping[str, AnyVendor]) -> Iterator[str]:
+    """Yield what is missing to keep the e-mail addresses that vendors are to be told."""
+    wanting = [f"{name.upper()}_SEND_EMAIL" for name, each in found.items() if each.wants_email]
+    if wanting and not settings.secret_keys():
+        yield f"{_and(wanting)}: also set BRIDGE_SECRET_KEY, under which addresses are encrypted"
 
 
 def known_settings() -> list[Setting]:
@@ -155,6 +224,22 @@ def known_settings() -> list[Setting]:
 def env_name(info: FieldInfo, field_name: str, owner: str) -> str:
     """Return the environment variable that a field is read from."""
     return info.alias or f"{owner}_{field_name}".upper()
+
+
+def comma_separated(text: str) -> list[str]:
+    """Return the parts of a setting that holds several."""
+    return [each.strip() for each in text.split(",") if each.strip()]
+
+
+def _as_browsers_write_it(origin: str) -> str:
+    found = ORIGIN.fullmatch(origin.lower())
+    if found is None:
+        raise ValueError(
+            f"{origin[:80]!r} is no origin (write it as browsers do: https://shop.example, with no "
+            "path and no *, and a name with other letters as https://xn--…)"
+        )
+    scheme, host, port = found[1], found[2], found[3] or ""
+    return f"{scheme}://{host}{'' if (scheme, port) in USUAL_PORTS else port}"
 
 
 P = TypeVar("P", AnyProvider, AnyVendor)
@@ -203,9 +288,11 @@ def _explained(error: ValidationError, name: str) -> ConfigError:
     """Say which settings are missing or wrong, without their values."""
     missing, wrong = [], []
     for each in error.errors(include_input=False):
-        where = str(each["loc"][0])
+        where = str(each["loc"][0]) if each["loc"] else ""
         variable = where if where.isupper() else f"{name}_{where}".upper()
-        if each["type"] == "missing":
+        if not where:
+            wrong.append(each["msg"].removeprefix("Value error, "))
+        elif each["type"] == "missing":
             missing.append(variable)
         else:
             wrong.append(f"{variable}: {each['msg'].removeprefix('Value error, ')}")
@@ -222,7 +309,7 @@ def _and(names: Iterable[str]) -> str:
 def _spellings(secret: str) -> Iterator[str]:
     """Yield a secret, and each of several that are comma-separated while rotating."""
     yield secret
-    yield from filter(None, map(str.strip, secret.split(",")))
+    yield from comma_separated(secret)
 
 
 def _shown(value: object) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from urllib.parse import parse_qsl, unquote
 
-from bridge.attribution import EMAIL, email_key
+from bridge.attribution import email_key
+from bridge.identity import EMAIL
 from bridge.model import Call, Conversion, Item, Payment, PaymentKind, Told
 
 REMOVED = "the customer's data was removed"
@@ -77,7 +78,8 @@ def forget_told(told: Told, names: Collection[str]) -> Told:
 
     The vendor's own id for either stays: by that, what was told can still be taken back.
     """
-    return replace(told, known_as="") if told.known_as in names else told
+    known_as = "" if told.known_as in names else told.known_as
+    return replace(told, known_as=known_as, details={})
 
 
 # ── words ────────────────────────────────────────────────────────────────────────────────────────

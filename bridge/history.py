@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from bridge import attribution, providers
-from bridge.attribution import StoredClick
+from bridge import providers
+from bridge.attribution import StoredClick, email_key
 from bridge.config import Config
 from bridge.errors import NotFoundError
-from bridge.intake import attribution_rules
+from bridge.identity import ANONYMOUS, EXTERNAL_ID
 from bridge.model import Conversion, Payment
 from bridge.store import Store
 from bridge.store.orders import ref_of
-from bridge.store.rows import Ask, Attempt, DeliveryRow, EventRow
+from bridge.store.rows import Ask, Attempt, BondRow, DeliveryRow, EventRow
+from bridge.vault import Vault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class Story:
     payments: list[Payment]
     conversions: list[Conversion]
     customer: list[str]
+    bonds: list[BondRow]
     clicks: list[StoredClick]
     deliveries: list[DeliveryRow]
     attempts: dict[str, list[Attempt]]
@@ -57,13 +59,12 @@ def tell(store: Store, config: Config, id: str) -> list[Story]:
 
 def keys_of(store: Store, config: Config, id: str) -> list[str]:
     """Return the keys by which a customer with an id of some kind, or an e-mail, may be known."""
-    rules = attribution_rules(config, store)
-    return _names(id) + ([attribution.email_key(id, rules.email_key)] if "@" in id else [])
+    return _names(id) + ([email_key(id, Vault(store, config).hash_key)] if "@" in id else [])
 
 
 def _names(id: str) -> list[str]:
     """Return what an id may be known by: as it is, or as a reference or key of some kind."""
-    return [id, *(f"{kind}:{id}" for kind in (*providers.discover(), attribution.EXTERNAL_ID))]
+    return [id, *(f"{kind}:{id}" for kind in (*providers.discover(), EXTERNAL_ID, ANONYMOUS))]
 
 
 def _person(store: Store, config: Config, id: str) -> list[str]:
@@ -79,7 +80,7 @@ def _orders(store: Store, id: str, person: list[str]) -> list[str]:
     if conversion is not None:
         return [store.orders.order_of(ref_of(conversion.provider, conversion.order))]
     found = [
-        store.orders.order_of(ref_of(row.event.provider, reference))
+        store.orders.order_of(ref_of(payment.provider, reference))
         for row in store.events.find(id)
         for payment in store.orders.of_event(row.key)
         for reference in payment.references
@@ -104,6 +105,7 @@ def _of_order(store: Store, order: str) -> Story:
         payments=store.orders.payments(order),
         conversions=conversions,
         customer=aliases,
+        bonds=store.customers.said_of(aliases),
         clicks=store.customers.clicks(aliases),
         deliveries=deliveries,
         attempts={row.id: store.deliveries.attempts(row.id) for row in deliveries},
@@ -118,6 +120,7 @@ def _of_customer(store: Store, person: list[str], events: list[EventRow]) -> Sto
         payments=[each for row in events for each in store.orders.of_event(row.key)],
         conversions=[],
         customer=person,
+        bonds=store.customers.said_of(person),
         clicks=store.customers.clicks(person),
         deliveries=[],
         attempts={},

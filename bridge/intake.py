@@ -8,21 +8,34 @@ twice changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from bridge import attribution, ledger, logs
-from bridge.config import Config
+from bridge import attribution, leads, ledger, logs
+from bridge.capture import Capture, Taken
+from bridge.config import Config, comma_separated
 from bridge.errors import BridgeError, StoreError
 from bridge.forgetting import REDACTED, REMOVED
-from bridge.model import Cause, Conversion, Erasure, Event, Payment, PaymentKind, Status
+from bridge.model import (
+    Cause,
+    Conversion,
+    ConversionKind,
+    Erasure,
+    Event,
+    Payment,
+    PaymentKind,
+    Status,
+)
 from bridge.provider_api import key_setting
-from bridge.redaction import Erased, Found, Redaction
+from bridge.redaction import Erased, Found, Redaction, tombstones
 from bridge.store import Store
 from bridge.store.persons import source_of
-from bridge.store.rows import DeliveryRow, DeliveryState, EventRow, EventState
+from bridge.store.rows import EventRow, EventState, Said
+from bridge.succession import hand_over
+from bridge.vault import Vault
 
 # The least time in which an invoice may still claim a bare payment intent, however late both come.
 CLAIM_TIME = timedelta(seconds=10)
@@ -37,7 +50,8 @@ class Intake:
         self._store = store
         self._config = config
         self._askable = frozenset(askable)
-        self.rules = attribution_rules(config, store)
+        self.vault = Vault(store, config)
+        self.rules = attribution_rules(config, self.vault)
         self.redaction = Redaction(store, self.rules.email_key)
 
     def process(self, key: str, now: datetime) -> EventState:
@@ -59,7 +73,7 @@ class Intake:
     def refresh(self, order: str, now: datetime) -> None:
         """Fold an order anew, and make due what has changed."""
         before = {each.id: each for each in self._store.orders.conversions_of(order)}
-        payments = self._store.orders.payments(order)
+        payments = leads.as_one(self._store.orders.payments(order))
         folded = ledger.fold(payments, self._config.settings.amount_basis)
         after = {each.id: self._resolve(each, order) for each in folded}
         earlier = [each for each in after.values() if self._begins_earlier(each)]
@@ -73,6 +87,12 @@ class Intake:
         for each in earlier:
             self._refresh_renewals(each, now)
 
+    def take(self, capture: Capture, said: Said, now: datetime, *, lead: bool = False) -> None:
+        """Store what was captured of a visitor, and credit what waited for it."""
+        with self._store.atomic():
+            self.take_within(capture, said, now, lead=lead)
+        self._store.ring()
+
     def add_clicks(
         self,
         keys: Sequence[str],
@@ -81,22 +101,17 @@ class Intake:
         now: datetime,
         *,
         exact: bool,
+        said: Said | None = None,
     ) -> None:
         """Store clicks, one a vendor, for the customer with these keys; credit what waited."""
-        with self._store.atomic():
-            _, changed = self._store.customers.join(keys)
-            for vendor, value in clicks.items():
-                changed |= self._store.customers.add_click(
-                    vendor, value, keys, captured_at, exact=exact, source="api"
-                )
-            if changed:
-                self.refresh_customer(keys, now)
-        self._store.ring()
+        capture = Capture(keys=tuple(keys), clicks=clicks, captured_at=captured_at, exact=exact)
+        self.take(capture, said or Said(at=now), now)
 
     def refresh_customer(self, keys: Iterable[str], now: datetime) -> None:
-        """Credit the orders of a customer anew: a click or an alias has come to light."""
-        aliases = self._store.customers.aliases(list(keys))
-        for order in sorted(self._store.orders.of_keys(aliases)):
+        """Credit the orders of a customer anew: a click, an alias or a lead has come to light."""
+        everyone = self._store.customers.sharers(keys)
+        self._store.orders.join_leads(everyone)
+        for order in sorted(self._store.orders.of_keys(everyone)):
             self.refresh(order, now)
 
     def redact(self, found: Found, now: datetime) -> Erased:
@@ -111,12 +126,32 @@ class Intake:
         self._store.ring()
         return erased
 
+    def take_within(
+        self, capture: Capture, said: Said, now: datetime, *, lead: bool = False
+    ) -> Taken:
+        """Do the same within a transaction of the caller's; return what became of it."""
+        self.vault.keep(capture.email, now)
+        customers, keys = self._store.customers, capture.keys
+        known = customers.number(keys)
+        changed = customers.join(keys, said)
+        add = partial(customers.add_clicks, exact=capture.exact, source="api")
+        added = add(capture.clicks, keys, capture.captured_at)
+        added |= add(capture.landed, keys, capture.captured_at, landed=True)
+        if changed or added:
+            self.refresh_customer(changed.union(keys), now)
+        for event in self._made_of(capture, lead=lead):
+            self._store.events.add(event, now)
+        joined = bool(changed) and known > 1 and customers.number(keys) < known
+        return Taken(news=bool(changed) or added, joined=joined)
+
     # ── one event ──
 
     def _process(self, row: EventRow, now: datetime) -> tuple[EventState, str]:
         event = row.event
         if row.redacted:
             return EventState.PROCESSED, REDACTED
+        if event.provider == leads.PROVIDER:
+            return self._post(row, [self._named(leads.read(event))], now)
         provider = self._config.providers.get(event.provider)
         if provider is None:
             return EventState.FAILED, f"{event.provider} is not configured any more"
@@ -124,16 +159,58 @@ class Intake:
             return self._wait(row, now)
         if erasure := provider.erasure(event):
             return EventState.PROCESSED, self._erase(row, erasure, now)
-        payments = [
-            attribution.identify(each, self._config.vendors, self.rules)
-            for each in provider.normalise(event)
-        ]
+        payments = provider.normalise(event)
+        state, reason = self._post(row, self._identified(payments), now)
+        for each in payments if reason != REDACTED else ():
+            self.vault.keep(each.context.email if each.context else "", now)
+        return state, reason
+
+    def _identified(self, payments: Iterable[Payment]) -> list[Payment]:
+        """Say of payments who paid, and which clicks they carry."""
+        found = []
+        for each in payments:
+            known = attribution.identify(each, self._config.vendors, self.rules)
+            found.append(self._signed_up(known) if each.kind is PaymentKind.LEAD else known)
+        return found
+
+    def _signed_up(self, payment: Payment) -> Payment:
+        """Make a lead of a sign-up at a provider, if it is to be one and carries a click."""
+        vendors = self._config.vendors
+        carried = [name for name in payment.clicks if not vendors[name].sees_visitors]
+        if carried and payment.keys and self._config.settings.leads == "provider":
+            return self._named(payment)
+        return replace(payment, kind=PaymentKind.LINK)
+
+    def _named(self, payment: Payment) -> Payment:
+        """Name a sign-up by its customer; one who was removed and comes back is another."""
+        if payment.kind is not PaymentKind.LEAD:
+            return payment
+        named = (leads.as_lead(payment, self.vault.hash_key, again) for again in itertools.count())
+        return next(each for each in named if not self._store.orders.is_of_redacted(each))
+
+    def _made_of(self, capture: Capture, *, lead: bool) -> Iterator[Event]:
+        """Yield the events that we make ourselves of what was captured."""
+        secret, at = self.vault.hash_key, capture.captured_at
+        if lead:
+            yield leads.lead_event(capture.keys, at, exact=capture.exact, secret=secret)
+        seen = {
+            name: capture.clicks[name]
+            for name, vendor in self._config.vendors.items()
+            if vendor.wants_pageviews and capture.url and name in capture.clicks
+        }
+        if seen:
+            yield leads.pageview_event(capture.keys, seen, at, secret)
+
+    def _post(
+        self, row: EventRow, payments: list[Payment], now: datetime
+    ) -> tuple[EventState, str]:
+        """Put what an event tells into the ledger."""
         orders = self._store.orders.add(row.key, payments)
         redacted = self.redaction.keep(orders, now)
         if redacted:
             payments = self._store.orders.of_event(row.key)
         for payment in payments:
-            orders |= self._join_customer(payment)
+            orders |= self._join_customer(payment, row.event.provider, now)
         for order in sorted(orders):
             self.refresh(order, now)
         return EventState.PROCESSED, REDACTED if redacted else ""
@@ -143,7 +220,7 @@ class Intake:
 
         Of an order that has not come yet it is kept that its customer is to be removed.
         """
-        self._store.orders.add(row.key, _tombstones(row.event, erasure))
+        self._store.orders.add(row.key, tombstones(row.event, erasure))
         found = self.redaction.wanted(erasure)
         erased = self.redact(replace(found, events=found.events | {row.key}), now)
         counts = f"orders: {len(erased.orders)}, events: {erased.events}, clicks: {erased.clicks}"
@@ -158,21 +235,22 @@ class Intake:
         needed = key_setting(event.provider)
         return EventState.WAITING, f"it leaves out its object, which {needed} would fetch"
 
-    def _join_customer(self, payment: Payment) -> set[str]:
+    def _join_customer(self, payment: Payment, source: str, now: datetime) -> set[str]:
         """Join the keys that came together; return the orders that this may change."""
         if not payment.keys:
             return set()
-        _, joined = self._store.customers.join(payment.keys)
-        at, source = payment.started_at or payment.occurred_at, source_of(payment)
-        add = partial(self._store.customers.add_click, exact=True, source=source)
-        added = [add(name, click, payment.keys, at) for name, click in payment.clicks.items()]
-        added += [
-            add(name, click, payment.keys, at, landed=True)
-            for name, click in payment.landed.items()
-        ]
-        if not joined and not any(added):
+        customers = self._store.customers
+        changed = customers.join(payment.keys, Said(source=source, at=now))
+        at = payment.started_at or payment.occurred_at
+        add = partial(customers.add_clicks, exact=True, source=source_of(payment))
+        added = add(payment.clicks, payment.keys, at)
+        added |= add(payment.landed, payment.keys, at, landed=True)
+        is_lead = payment.kind is PaymentKind.LEAD
+        if not changed and not added and not is_lead:
             return set()
-        return self._store.orders.of_keys(self._store.customers.aliases(payment.keys))
+        everyone = customers.sharers(changed.union(payment.keys))
+        self._store.orders.join_leads(everyone, payment if is_lead else None)
+        return self._store.orders.of_keys(everyone)
 
     def _keep_failed(self, key: str, reason: str, error: Exception) -> EventState:
         """Keep an event with the reason why it failed, unless another worker did better."""
@@ -193,7 +271,9 @@ class Intake:
 
     def _resolve(self, conversion: Conversion, order: str) -> Conversion:
         aliases = self._store.customers.aliases(conversion.keys)
-        return attribution.resolve(
+        if conversion.kind is ConversionKind.PAGEVIEW:  # it tells of itself alone
+            return attribution.resolve(conversion, [], aliases, {}, self.rules)
+        resolved = attribution.resolve(
             conversion,
             self._store.customers.clicks(aliases),
             aliases,
@@ -202,6 +282,9 @@ class Intake:
             began_at=self._store.orders.began_at(conversion),
             heard_at=self._store.orders.heard_at(order, conversion.order),
         )
+        if conversion.kind is ConversionKind.LEAD:
+            return resolved
+        return replace(resolved, leads=self._store.deliveries.leads_told(conversion, aliases))
 
     def _begins_earlier(self, conversion: Conversion) -> bool:
         """Tell whether an order shows that its subscription began before what we knew."""
@@ -229,7 +312,13 @@ class Intake:
         longest = now + ledger.CLAIM_TIME
         claimed = max(now + CLAIM_TIME, min(conversion.due_at or now, longest))
         when = claimed if conversion.due_at else now
-        self._store.deliveries.make_due(conversion.id, self._config.vendors, when)
+        self._store.deliveries.make_due(conversion.id, self._told_of(conversion), when)
+
+    def _told_of(self, conversion: Conversion) -> list[str]:
+        """Return the vendors that are told of a conversion, or of which it is told why not."""
+        if conversion.kind is not ConversionKind.PAGEVIEW:
+            return list(self._config.vendors)
+        return [name for name, each in self._config.vendors.items() if each.wants_pageviews]
 
     def _merge_away(self, gone: Conversion, others: list[Conversion], now: datetime) -> None:
         """Remove a conversion whose payments now belong to others, without losing what was told.
@@ -237,9 +326,7 @@ class Intake:
         What a vendor was told of it passes to the conversion that took its place; where the vendor
         was told of that one too, the old one is taken back.
         """
-        rows = self._store.deliveries.of_conversion(gone.id)
-        passed_on = [self._pass_on(row, gone, others, now) for row in rows]
-        if all(passed_on):
+        if hand_over(self._store, gone, others, now):
             self._store.orders.remove(gone.id)
             return
         names = ", ".join(each.id for each in others)
@@ -252,26 +339,6 @@ class Intake:
             reason=f"it is part of {names}" if names else "it is no sale any more",
         )
         self._put(taken_back, now)
-
-    def _pass_on(
-        self, row: DeliveryRow, gone: Conversion, others: list[Conversion], now: datetime
-    ) -> bool:
-        """Hand what a vendor was told, and its history, to what took the conversion's place.
-
-        Not while a call is being sent, and not a sale that was taken back already.
-        """
-        being_sent = row.state is DeliveryState.SENDING and row.in_flight is not None
-        if being_sent or row.told.status is Status.DISAPPROVED:
-            return False
-        ids = (f"{each.id}@{row.vendor}" for each in others)
-        heirs = [heir for each in ids if (heir := self._store.deliveries.get(each))]
-        told = row.told
-        if not _is_blank(row):
-            heirs = list(filter(_is_blank, heirs))
-            told = replace(told, known_as=told.known_as or gone.order)
-        if heirs:
-            self._store.deliveries.hand_over(row, heirs[0].id, told, now)
-        return bool(heirs) or _is_blank(row)
 
     def _mark_renewals(self, conversions: list[Conversion], now: datetime) -> None:
         ids = [each.id for each in conversions if each.subscription]
@@ -290,40 +357,14 @@ class Intake:
                     self._store.asks.add(each.provider, each.account, subject, now)
 
 
-def _tombstones(event: Event, erasure: Erasure) -> list[Payment]:
-    return [
-        Payment(
-            id=f"redacted {each}",
-            provider=event.provider,
-            kind=PaymentKind.LINK,
-            occurred_at=event.occurred_at,
-            references=frozenset({each}),
-            account=event.account,
-            redacted=True,
-        )
-        for each in sorted(erasure.references)
-    ]
-
-
-def _is_blank(row: DeliveryRow) -> bool:
-    """Tell whether a vendor cannot know of a conversion yet."""
-    return row.told.nothing and row.in_flight is None
-
-
-def attribution_rules(config: Config, store: Store) -> attribution.Rules:
-    """Return the merchant's rules of attribution.
-
-    E-mail hashes are keyed with BRIDGE_SECRET_KEY, or with a key made up with the database.
-    """
+def attribution_rules(config: Config, vault: Vault) -> attribution.Rules:
+    """Return the merchant's rules of attribution."""
     settings = config.settings
-    secret = settings.secret_key.get_secret_value() if settings.secret_key else ""
     return attribution.Rules(
         first=settings.attribution == "first",
         days=settings.attribution_days,
-        external_id_names=tuple(
-            each.strip() for each in settings.external_id_keys.split(",") if each.strip()
-        ),
-        email_key=(secret or store.fact("email_key")).encode(),
+        external_id_names=tuple(comma_separated(settings.external_id_keys)),
+        email_key=vault.hash_key,
     )
 
 

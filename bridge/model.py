@@ -78,6 +78,8 @@ class PaymentKind(StrEnum):
     CREDIT = "credit"  # money given back other than by a refund: to a balance, out of band
     CANCELLATION = "cancellation"  # all that came before it is void
     LINK = "link"  # no money: these references belong together
+    LEAD = "lead"  # no money: somebody signed up
+    PAGEVIEW = "pageview"  # no money: somebody came to see
 
 
 class PaymentState(StrEnum):
@@ -119,6 +121,8 @@ class Payment:
     provider says what of it was neither tax nor shipping; a negative amount gives back what was
     taken. A credit `contains` the refunds that its amount includes. A link between a source of
     money and a sale carries as `amount` what that source paid of it.
+
+    A lead belongs to no order until `leads.as_lead` names it by its customer.
 
     `keys` (who paid, strongest first), `clicks` (ids carried by the payment itself) and `landed`
     (those in the address where the buyer came in) are filled in by `attribution.identify` from
@@ -175,6 +179,7 @@ class ConversionKind(StrEnum):
 
     SALE = "sale"
     LEAD = "lead"
+    PAGEVIEW = "pageview"  # not credited, only told to whoever measures visits
 
 
 class Status(StrEnum):
@@ -195,13 +200,14 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """Hold an order or a sign-up to be credited, as it stands now.
+    """Hold an order or a sign-up to be credited (or a visit to be told of), as it stands now.
 
     `paid` and `taken_back` are what moved; `value` is what is to be credited: the chosen basis of
     what was paid, less its share of what was taken back. `customer` is the merchant's own id where
     it is known, else the provider's. `clicks` holds, per vendor, the click it is credited to, and
     `landed` those in the address where the buyer came in. `renewal` marks every paid order of a
     subscription but the first. `due_at` is set where the sale should not be told before then.
+    `leads` holds, per vendor that accepted the customer as a lead, the id it was told for them.
     `redacted` marks one whose customer was removed.
     """
 
@@ -226,6 +232,7 @@ class Conversion:
     keys: tuple[str, ...] = ()
     clicks: Mapping[str, Click] = field(default_factory=dict)
     landed: Mapping[str, Click] = field(default_factory=dict)
+    leads: Mapping[str, str] = field(default_factory=dict)
     redacted: bool = False
 
 
@@ -237,8 +244,9 @@ class Told:
     """Hold what a vendor has accepted for one conversion: nothing at first.
 
     `steps` are the names of the calls it accepted; `amount` and `status` what it holds now;
-    `known_as` the order id it knows the conversion by; `reference` its own id for it. `doubt` names
-    a call that may or may not have been counted and must be looked up first.
+    `known_as` the order id it knows the conversion by (of a lead: the customer's); `reference` its
+    own id for it; `details` what else it was told, by name. `doubt` names a call that may or may
+    not have been counted and must be looked up first.
     """
 
     steps: tuple[str, ...] = ()
@@ -246,6 +254,7 @@ class Told:
     status: Status | None = None
     known_as: str = ""
     reference: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
     doubt: str = ""
 
     @property
@@ -271,7 +280,9 @@ class Call:
     """Hold the next HTTP call to a vendor, without its credentials.
 
     `tells` is what the vendor has been told once it accepts. A call that is `repeatable` does no
-    harm when sent twice; one that only `asks` tells the vendor nothing.
+    harm when sent twice; one that only `asks` tells the vendor nothing. `address` is the path in
+    `json` ("customer.email") where the customer's e-mail address goes, if it is known: it is filled
+    in at send time, and is on no record.
     """
 
     step: str
@@ -282,6 +293,7 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
     asks: bool = False
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

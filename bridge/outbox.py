@@ -8,20 +8,23 @@ unknown).
 
 from __future__ import annotations
 
+import copy
 import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import assert_never
+from typing import Any, assert_never
 
 from bridge import logs, retry
 from bridge.config import Config
 from bridge.forgetting import forget_call, forget_words
 from bridge.http import Sender
+from bridge.intake import Intake
 from bridge.model import (
     Call,
     Conversion,
+    ConversionKind,
     Dead,
     Done,
     NoAnswer,
@@ -36,6 +39,7 @@ from bridge.model import (
 from bridge.planning import Rules, plan
 from bridge.store import Store
 from bridge.store.rows import Attempt, DeliveryRow, DeliveryState
+from bridge.vault import spellings_of
 from bridge.vendors.base import AnyVendor
 
 # Longer than any one call can take (connect and read time-outs together).
@@ -87,6 +91,7 @@ class Outbox:
         self._clock = clock
         self._jitter = jitter
         self._redact = logs.Redactor(config.secrets())
+        self._intake = Intake(store, config)
 
     def lease(self, vendor: str, limit: int) -> list[DeliveryRow]:
         """Take up to `limit` due deliveries of a vendor."""
@@ -145,10 +150,27 @@ class Outbox:
         if not self._start(row, call):
             log.warning("lease lost", delivery=row.id)
             return None
+        address = self._address(row) if call.address else ""
         started = time.monotonic()
-        answer = self._sender.send(call, vendor.authorize(), self._redact)
+        answer = self._sender.send(
+            addressed(call, address), vendor.authorize(), self._without(address)
+        )
         took_ms = round((time.monotonic() - started) * 1000)
         return self._conclude(row, call, _judge(vendor, call, answer, took_ms))
+
+    def _address(self, row: DeliveryRow) -> str:
+        """Return the e-mail address of a delivery's customer, if it is known and may be told."""
+        conversion = self._store.orders.conversion(row.conversion)
+        keys = conversion.keys if conversion else ()
+        address = self._intake.vault.address(self._store.customers.aliases(keys))
+        return address if self._vendors[row.vendor].takes_email(address) else ""
+
+    def _without(self, address: str) -> Callable[[str], str]:
+        """Return what keeps secrets, and an address, out of the record of an answer."""
+        if not address:
+            return self._redact
+        spellings = spellings_of(address)
+        return lambda text: spellings.sub(logs.HIDDEN, self._redact(text))
 
     def _start(self, row: DeliveryRow, call: Call) -> bool:
         """Write down what is about to be sent; not a call that was redacted since it was leased."""
@@ -190,6 +212,9 @@ class Outbox:
         if not self._store.deliveries.tell(row, told, now, asked=call.asks):
             log.warning("lease lost", delivery=row.id)
             return None
+        conversion = self._store.orders.conversion(row.conversion)
+        if conversion and conversion.kind is ConversionKind.LEAD and told.status:
+            self._intake.refresh_customer(conversion.keys, now)  # sales may have waited for it
         if call.asks:
             return replace(row, told=told, in_flight=None)
         return replace(row, told=told, in_flight=None, failures=0, failing_since=None)
@@ -304,6 +329,19 @@ class Outbox:
         )
         if not held:
             log.warning("lease lost", delivery=row.id)
+
+
+def addressed(call: Call, address: str) -> Call:
+    """Return a call with an e-mail address where it says that one goes, if there is one."""
+    if not (call.address and address and call.json is not None):
+        return call
+    body = copy.deepcopy(dict(call.json))
+    *path, last = call.address.split(".")
+    inner: Any = body
+    for name in path:
+        inner = inner.setdefault(name, {})
+    inner[last] = address
+    return replace(call, json=body)
 
 
 def delivery_rules(config: Config) -> Rules:

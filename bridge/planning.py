@@ -24,7 +24,7 @@ class Rules:
 
 def plan(vendor: AnyVendor, conversion: Conversion, told: Told, rules: Rules) -> Plan:
     """Return the next call to a vendor, or why there is none."""
-    reason = _held_back(conversion, rules)
+    reason = _held_back(conversion, rules) or _untold(vendor, conversion)
     if reason and told.nothing:
         return Skip(reason)
     if _is_unwanted_renewal(conversion, rules):
@@ -43,11 +43,19 @@ def _held_back(conversion: Conversion, rules: Rules) -> str:
         return "test mode (BRIDGE_TEST_EVENTS=deliver sends it)"
     if conversion.redacted:
         return REMOVED
-    if conversion.kind is ConversionKind.LEAD:
+    if conversion.kind is not ConversionKind.SALE:
         return ""
     if _is_unwanted_renewal(conversion, rules):
         return "a renewal (BRIDGE_RECURRING=first credits only the first payment)"
     return _nothing_to_credit(conversion)
+
+
+def _untold(vendor: AnyVendor, conversion: Conversion) -> str:
+    if conversion.kind is ConversionKind.LEAD and not vendor.capabilities.lead:
+        return f"{vendor.title} takes no leads"
+    if conversion.kind is ConversionKind.PAGEVIEW and not vendor.wants_pageviews:
+        return f"{vendor.title} is not told of visits"
+    return ""
 
 
 def _nothing_to_credit(conversion: Conversion) -> str:

@@ -15,7 +15,7 @@ from datetime import datetime
 from bridge import forgetting
 from bridge.attribution import email_key
 from bridge.forgetting import REDACTED, UNREPEATABLE
-from bridge.model import Conversion, ConversionKind, Erasure, Event, Payment
+from bridge.model import Conversion, ConversionKind, Erasure, Event, Payment, PaymentKind
 from bridge.store import Store
 from bridge.store.orders import ref_of
 from bridge.store.persons import is_held
@@ -258,6 +258,22 @@ class Redaction:
             gone += len(going)
             waiting -= customer
         return gone, clicks
+
+
+def tombstones(event: Event, erasure: Erasure) -> list[Payment]:
+    """Return payments by which it is kept that the customers of orders were removed."""
+    return [
+        Payment(
+            id=f"redacted {each}",
+            provider=event.provider,
+            kind=PaymentKind.LINK,
+            occurred_at=event.occurred_at,
+            references=frozenset({each}),
+            account=event.account,
+            redacted=True,
+        )
+        for each in sorted(erasure.references)
+    ]
 
 
 def _forget_attempt(attempt: Attempt, names: Collection[str]) -> Attempt:

@@ -35,6 +35,10 @@ ASK_FIRST_DELAY = timedelta(seconds=20)
 # Scrubbing rewrites the whole database while nobody else may write: at most so much of the time.
 SCRUB_SHARE = 0.01
 SCRUB_FAILURE_SLEEP = 60.0
+TIDY_EVERY = timedelta(hours=1)
+STRANGERS_AT_ONCE = 10_000
+# An Idempotency-Key is used again within minutes, if at all.
+REQUESTS_KEPT = timedelta(days=2)
 
 log = logs.get()
 
@@ -63,6 +67,7 @@ class Worker:
         self._pools = {name: _Pool(name, CONCURRENCY, store.ring) for name in config.vendors}
         self._asking = _Pool("asks", 1, store.ring)
         self._scrub_after = 0.0
+        self._tidy_at = clock()
 
     def run(self) -> None:
         """Work until `stop` is called; finish what is in flight before returning."""
@@ -95,6 +100,7 @@ class Worker:
                 pool.submit(self._guarded(partial(self._outbox.deliver, row)))
                 busy = True
         self._guarded(self._scrub)()
+        self._guarded(self._tidy_now_and_then)()
         return busy
 
     def drain(self) -> None:
@@ -109,6 +115,20 @@ class Worker:
         for key in keys:
             self._intake.process(key, self._clock())
         return bool(keys)
+
+    def tidy(self) -> None:
+        """Drop what has been kept for long enough; encrypt anew what an older key encrypted."""
+        now, days = self._clock(), self._config.settings.retention_days
+        dropped = self._store.addresses.drop(now - timedelta(days=days))
+        self._store.requests.drop(now - REQUESTS_KEPT)
+        useless = now - timedelta(days=self._config.settings.attribution_days)
+        with self._store.atomic():
+            self._store.customers.drop_strangers(useless, STRANGERS_AT_ONCE)
+        if dropped:
+            self._store.persons.mark_unscrubbed()
+            log.info("dropped", addresses=dropped)
+        if rotated := self._intake.vault.rotate():
+            log.info("rotated", addresses=rotated)
 
     def close(self) -> None:
         """Finish the calls in flight and give back the connections."""
@@ -127,6 +147,11 @@ class Worker:
         self._store.scrub()
         took = time.monotonic() - started
         self._scrub_after = started + took / SCRUB_SHARE
+
+    def _tidy_now_and_then(self) -> None:
+        if self._clock() >= self._tidy_at:
+            self._tidy_at = self._clock() + TIDY_EVERY
+            self.tidy()
 
     # ── deliveries ──
 

@@ -32,6 +32,8 @@ TRACKDESK_STATUS = "/trackdesk/api/node/conversions/v1/update-status-by-external
 TAPFILIATE_NEW = "/tapfiliate/1.7/pb/con/c/"
 TAPFILIATE_CHANGE = "/tapfiliate/1.7/pb/con/u/"
 TAPFILIATE_CUSTOMER = "/tapfiliate/1.7/pb/cus/c/"
+TAPFILIATE_CUSTOMER_CHANGE = "/tapfiliate/1.7/pb/cus/u/"
+TAPFILIATE_REST = "/tapfiliate/1.6/conversions/"
 TRACIFY_EVENTS = "/tracify/api/v1/events"
 
 GOOD: dict[str, Any] = {
@@ -77,6 +79,13 @@ GOOD: dict[str, Any] = {
     },
     TAPFILIATE_CHANGE: {"external_id": "in_1", "amount": 10},
     TAPFILIATE_CUSTOMER: {"click_id": "click_1", "customer_id": "user_1", "status": "lead"},
+    TAPFILIATE_CUSTOMER_CHANGE: {"customer_id": "user_1", "meta_data": {}},
+    TAPFILIATE_REST: {
+        "external_id": "in_1",
+        "amount": 14,
+        "currency": "EUR",
+        "customer_id": "user_1",
+    },
     TRACIFY_EVENTS: {
         "url": ORIGIN + "/thanks",
         "customer_site_id": SITE,

@@ -21,7 +21,7 @@ from bridge import config
 from bridge.attribution import email_key
 from bridge.cli.doctor import advice_on_settings
 from bridge.config import Config
-from bridge.intake import attribution_rules
+from bridge.intake import Intake
 from bridge.model import Conversion, Status
 from bridge.money import Money
 from bridge.providers import discover
@@ -230,7 +230,7 @@ def test_the_email_that_a_transaction_leaves_out_finds_the_click(
     stand_in.know(lost.thing, customer | {"id": lost.thing["customer_id"]})
     settings = {lost.base: stand_in.url, **lost.keys}
     with bench(tmp_path / "email.db", monkeypatch, ("codeqr",), **settings) as running:
-        rules = attribution_rules(running.config, running.store)
+        rules = Intake(running.store, running.config).rules
         running.click(email_key(customer["email"], rules.email_key))
         running.play(lost.refund)
         assert [each["order"] for each in running.sales("codeqr")] == [lost.thing["id"]]

@@ -123,7 +123,7 @@ MEANINGS = {
     "stripe/openapi-resource.charge.json": ["link counts"],
     "stripe/openapi-resource.checkout.session.json": ["link counts"],  # unpaid
     "stripe/openapi-resource.credit_note.json": ["credit counts 0.00 USD"],
-    "stripe/openapi-resource.customer.json": ["link counts"],
+    "stripe/openapi-resource.customer.json": ["lead counts"],
     "stripe/openapi-resource.dispute.json": ["dispute open 10.00 USD"],
     "stripe/openapi-resource.invoice.json": ["link counts"],  # a draft
     "stripe/openapi-resource.invoice_payment.json": ["link counts"],
@@ -133,7 +133,7 @@ MEANINGS = {
     # transaction is a sale when it is completed, at its total with tax.
     "paddle/entity.adjustment.created.json": ["refund open 1.00 USD net 0.92 USD"],
     "paddle/entity.adjustment.updated.json": ["refund open 1.00 USD net 0.92 USD"],
-    "paddle/entity.customer.created.json": ["link counts"],
+    "paddle/entity.customer.created.json": ["lead counts"],
     "paddle/entity.customer.updated.json": ["link counts"],
     "paddle/entity.transaction.completed.json": ["sale counts 652.15 USD net 599.00 USD"],
     "paddle/entity.transaction.paid.json": ["link counts"],

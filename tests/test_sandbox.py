@@ -13,11 +13,14 @@ from stand_ins import (
     GOOD,
     IP,
     KEYS,
+    ORIGIN,
     TAAPIT_LEAD,
     TAAPIT_SALE,
     TAPFILIATE_CHANGE,
     TAPFILIATE_CUSTOMER,
+    TAPFILIATE_CUSTOMER_CHANGE,
     TAPFILIATE_NEW,
+    TAPFILIATE_REST,
     TRACIFY_EVENTS,
     TRACKDESK_LINK,
     TRACKDESK_NEW,
@@ -76,6 +79,7 @@ def test_a_sale_is_entered_in_the_same_words_everywhere(
             }
         ],
         "leads": [],
+        "pageviews": [],
         "calls": 1,
         "refused": 0,
     }
@@ -117,6 +121,9 @@ def test_no_float_comes_between_the_wire_and_the_ledger(client: Client) -> None:
     assert '"amount":12345678901234.567891' in answer.text
     assert client.sales("tapfiliate")[0]["amount"] == "12345678901234.567891"
 
+
+# What makes a visit of the good event.
+VISIT = {"type": "pageview", "data": {"origin": ORIGIN, "Referer": ORIGIN, "utm_source": "fb"}}
 
 # Each row: a call that is wrong, the status it is refused with, and a word of the reason.
 REFUSED = [
@@ -189,6 +196,15 @@ REFUSED = [
     (TAPFILIATE_CHANGE, {"status": "refunded"}, 422, "status"),
     (TAPFILIATE_CHANGE, {"currency": "EUR"}, 422, "currency"),
     (TAPFILIATE_CUSTOMER, {"status": "paying"}, 422, "status"),
+    (TAPFILIATE_CUSTOMER, {"meta_data": "a=b"}, 422, "meta_data"),
+    (TAPFILIATE_CUSTOMER_CHANGE, {}, 404, "user_1"),
+    (TAPFILIATE_CUSTOMER_CHANGE, {"status": "new"}, 422, "status"),
+    (TAPFILIATE_REST, {}, 404, "user_1"),
+    (TAPFILIATE_REST, {"customer_id": ...}, 422, "click_id"),
+    (TAPFILIATE_REST, {"customer_id": "user_9"}, 404, "user_9"),
+    (TAPFILIATE_REST, {"click_id": "expired_1"}, 404, "expired_1"),
+    (TAPFILIATE_REST, {"external_id": ...}, 422, "external_id"),
+    (TAPFILIATE_REST, {"amount": "14,37"}, 422, "amount"),
     (TRACIFY_EVENTS, {"url": "shop.example"}, 200, "url"),
     (TRACIFY_EVENTS, {"customer_site_id": "00000000-0000-0000-0000-000000000000"}, 200, "UUID4"),
     (TRACIFY_EVENTS, {"customer_site_id": "demo"}, 200, "customer_site_id"),
@@ -211,6 +227,14 @@ REFUSED = [
     (TRACIFY_EVENTS, {"data__QTY1": 1}, 200, "QTY1"),
     (TRACIFY_EVENTS, {"data__QTY2": "1"}, 200, "ITEM2"),
     (TRACIFY_EVENTS, {"data__AMT1": "many"}, 200, "AMT1"),
+    (TRACIFY_EVENTS, VISIT | {"identity_data": {}}, 200, "identity_data"),
+    (TRACIFY_EVENTS, VISIT | {"url": ...}, 200, "url"),
+    (TRACIFY_EVENTS, VISIT | {"data": {}}, 200, "origin"),
+    (TRACIFY_EVENTS, VISIT | {"data__utm_source": 1}, 200, "utm_source"),
+    (TRACIFY_EVENTS, VISIT | {"data__gclid": "x"}, 200, "gclid"),
+    (TRACIFY_EVENTS, VISIT | {"data__ITEM1": "A mug"}, 200, "ITEM1"),
+    (TRACIFY_EVENTS, VISIT | {"data__order_id": "in_1"}, 200, "order_id"),
+    (TRACIFY_EVENTS, VISIT | {"data__amount": "14.37"}, 200, "amount"),
 ]
 
 
@@ -222,7 +246,7 @@ def test_what_the_documents_do_not_allow_is_refused(
     assert answer.status_code == status
     assert word in reason_of(path, answer.json())
     account = client.get(f"/ledger/{path.split('/')[1]}")
-    assert account == {"sales": [], "leads": [], "calls": 1, "refused": 1}
+    assert account == {"sales": [], "leads": [], "pageviews": [], "calls": 1, "refused": 1}
 
 
 def reason_of(path: str, body: dict[str, Any]) -> str:

@@ -67,7 +67,7 @@ def test_calls_are_shown_without_credentials(client: Client) -> None:
 def test_the_ledger_can_be_emptied(client: Client) -> None:
     client.send(TAAPIT_SALE)
     client.call("/ledger", None, method="DELETE")
-    empty = {"sales": [], "leads": [], "calls": 0, "refused": 0}
+    empty = {"sales": [], "leads": [], "pageviews": [], "calls": 0, "refused": 0}
     assert client.get("/ledger") == dict.fromkeys(KEYS, empty)
     assert client.get("/calls") == []
 

@@ -9,14 +9,18 @@ import pytest
 from stand_ins import (
     CODEQR_LEAD,
     CODEQR_SALE,
+    EMAIL,
     GOOD,
+    IP,
     KEYS,
     ORIGIN,
     TAAPIT_LEAD,
     TAAPIT_SALE,
     TAPFILIATE_CHANGE,
     TAPFILIATE_CUSTOMER,
+    TAPFILIATE_CUSTOMER_CHANGE,
     TAPFILIATE_NEW,
+    TAPFILIATE_REST,
     TRACIFY_EVENTS,
     TRACKDESK_LINK,
     TRACKDESK_NEW,
@@ -63,6 +67,7 @@ def test_taapit_needs_no_click_after_a_lead(client: Client) -> None:
             "click": "rLnWe1uz9t282v7g",
             "told": 1,
             "type": "lead",
+            "meta": {},
         }
     ]
 
@@ -100,6 +105,24 @@ def test_codeqr_knows_a_customer_by_the_lead(client: Client) -> None:
     assert answer.json()["error"]["code"] == "not_found"
     assert client.send(CODEQR_SALE, clickId=..., leadEventName="Sign up").status_code == 200
     assert client.sales("codeqr")[0]["click"] == "clk_1"
+
+
+def test_codeqr_credits_a_sale_without_click_to_the_latest_lead(client: Client) -> None:
+    client.send(CODEQR_LEAD)
+    client.send(CODEQR_LEAD, eventName="Trial", clickId="clk_2")
+    client.send(CODEQR_LEAD, customerExternalId="user_2", clickId="clk_3")
+    assert client.send(CODEQR_SALE, clickId=...).status_code == 200
+    assert client.send(CODEQR_SALE, clickId="clk_4", invoiceId="in_2").status_code == 200
+    assert client.send(CODEQR_SALE, clickId=None, invoiceId="in_3").status_code == 200
+    assert [sale["click"] for sale in client.sales("codeqr")] == ["clk_2", "clk_4", "clk_2"]
+
+
+def test_codeqr_needs_a_lead_even_of_a_customer_it_knows(client: Client) -> None:
+    client.send(CODEQR_SALE)
+    answer = client.send(CODEQR_SALE, clickId=..., invoiceId="in_2")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert "No lead event found" in answer.json()["error"]["message"]
+    assert len(client.sales("codeqr")) == 1
 
 
 @pytest.mark.parametrize("changes", [{}, {"revenueOriginId": ...}, {"amount": {"value": "9"}}])
@@ -240,10 +263,41 @@ def test_tapfiliate_keeps_customers(client: Client) -> None:
     made = client.send(TAPFILIATE_CUSTOMER).json()
     assert (made["id"][:3], made["customer_id"], made["status"]) == ("cu_", "user_1", "lead")
     assert client.send(TAPFILIATE_CUSTOMER).status_code == 422
-    update = "/tapfiliate/1.7/pb/cus/u/"
-    assert client.call(update, {"customer_id": "user_1", "meta_data": {}}).status_code == 200
-    assert client.call(update, {"customer_id": "user_2"}).status_code == 404
+    assert client.send(TAPFILIATE_CUSTOMER_CHANGE).status_code == 200
+    assert client.send(TAPFILIATE_CUSTOMER_CHANGE, customer_id="user_2").status_code == 404
     assert [lead["type"] for lead in client.get("/ledger/tapfiliate")["leads"]] == ["lead"]
+
+
+def test_tapfiliate_adds_new_metadata_of_a_customer_to_the_old(client: Client) -> None:
+    made = client.send(TAPFILIATE_CUSTOMER, meta_data={"a": "1", "b": "2"}).json()
+    assert made["meta_data"] == {"a": "1", "b": "2"}
+    for _ in range(2):
+        answer = client.send(TAPFILIATE_CUSTOMER_CHANGE, meta_data={"b": "3", "c": "4"}).json()
+        assert answer == {"customer_id": "user_1", "meta_data": {"a": "1", "b": "3", "c": "4"}}
+    lead = client.get("/ledger/tapfiliate")["leads"][0]
+    assert (lead["meta"], lead["told"]) == ({"a": "1", "b": "3", "c": "4"}, 2)
+    assert (lead["customer"], lead["click"]) == ("user_1", "click_1")
+
+
+def test_tapfiliate_takes_a_sale_of_a_known_customer_alone(client: Client) -> None:
+    client.send(TAPFILIATE_CUSTOMER)
+    answer = client.send(TAPFILIATE_REST)
+    assert (answer.status_code, answer.json()["id"], answer.json()["amount"]) == (201, 1, 14)
+    sale = client.sales("tapfiliate")[0]
+    assert (sale["order"], sale["customer"], sale["click"]) == ("in_1", "user_1", "click_1")
+    found = client.get(TAPFILIATE_REST, external_id="in_1")
+    assert [(each["id"], each["external_id"]) for each in found] == [(1, "in_1")]
+    # It is one conversion with the postback's: the id is taken, and changes are taken there.
+    assert client.send(TAPFILIATE_REST).status_code == 422
+    assert client.send(TAPFILIATE_NEW).status_code == 422
+    assert client.send(TAPFILIATE_CHANGE).status_code == 200
+    assert [sale["amount"] for sale in client.sales("tapfiliate")] == ["10.00"]
+
+
+def test_tapfiliate_takes_a_click_at_the_rest_address_too(client: Client) -> None:
+    answer = client.send(TAPFILIATE_REST, click_id="click_9", customer_id=...)
+    assert answer.status_code == 201
+    assert client.sales("tapfiliate")[0]["click"] == "click_9"
 
 
 @pytest.mark.parametrize(
@@ -293,10 +347,32 @@ def test_tracify_conversions_carry_amount_or_value(
 
 def test_tracify_takes_all_of_a_batch_or_none(client: Client) -> None:
     purchase = GOOD[TRACIFY_EVENTS]
-    visit = changed(purchase, {"type": "pageview", "data": {"origin": ORIGIN, "gclid": "x"}})
+    visit = changed(purchase, {"type": "pageview", "data": {"origin": ORIGIN}})
     bad = changed(purchase, {"data__amount": "1"})
     assert client.call(TRACIFY_EVENTS, {"events": [purchase, bad]}).json()["status"] is False
     assert client.sales("tracify") == []
     assert client.call(TRACIFY_EVENTS, {"events": []}).json()["status"] is False
+    assert client.call(TRACIFY_EVENTS, {"events": [visit, bad]}).json()["status"] is False
+    assert client.get("/ledger/tracify")["pageviews"] == []
     assert client.call(TRACIFY_EVENTS, {"events": [visit, purchase]}).json() == {"status": True}
     assert len(client.sales("tracify")) == 1
+    assert len(client.get("/ledger/tracify")["pageviews"]) == 1
+
+
+def test_tracify_keeps_pageviews_apart(client: Client) -> None:
+    data = {"origin": ORIGIN, "Referer": "https://news.example/", "trc_mcmp_id": "12"}
+    for kind in ["pageview", "productview", "pageview"]:
+        assert client.send(TRACIFY_EVENTS, type=kind, data=data).json() == {"status": True}
+    account = client.get("/ledger/tracify")
+    assert account["sales"] == []
+    assert account["pageviews"] == 2 * [
+        {
+            "vendor": "tracify",
+            "customer": EMAIL,
+            "click": IP,
+            "url": ORIGIN + "/thanks",
+            "referrer": "https://news.example/",
+            "campaign": {"trc_mcmp_id": "12"},
+            "at": "2026-11-20 12:00:05",
+        }
+    ]

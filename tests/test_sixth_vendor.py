@@ -76,7 +76,7 @@ def tree(tmp_path: Path) -> Path:
     (folder / "answers" / "accepted.json").write_text(json.dumps(ANSWER))
     (folder / "settings.json").write_text(json.dumps({"api_key": "made-up"}))
     row = (
-        "| Acme (`acme`) | affiliate | yes | no | yes | no | yes | yes | yes | no | "
+        "| Acme (`acme`) | affiliate | yes | no | no | yes | no | yes | yes | yes | no | "
         "`acme_click_id` | "
         "`ACME_API_KEY`: API key (required)<br>`ACME_BASE_URL`: address |"
     )

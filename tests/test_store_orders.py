@@ -180,19 +180,19 @@ KEYS = [("stripe:cus_1", "email:1"), ("email:2", "external_id:u"), ("email:1", "
 def test_customers_join_in_any_order(store: Store, order: tuple[tuple[str, str], ...]) -> None:
     everything = sorted({key for keys in KEYS for key in keys})
     for keys in order:
-        assert store.customers.join(keys)[1]
+        assert store.customers.join(keys)
     for key in everything:
         assert store.customers.aliases([key]) == everything
-        assert not store.customers.join([key, everything[0]])[1]
+        assert not store.customers.join([key, everything[0]])
     assert store.customers.count() == {"customers": 1, "clicks": 0}
 
 
-def test_joining_customers_tells_whether_anything_is_new(store: Store) -> None:
-    assert store.customers.join(["a", "b"]) == ("a", True)
-    assert store.customers.join(["b", "a", "b"]) == ("a", False)
-    assert store.customers.join(["c"]) == ("c", True)
-    assert store.customers.join(["c", "b"]) == ("a", True)
-    assert store.customers.join(["c", "a"]) == ("a", False)
+def test_joining_customers_tells_whom_it_changes(store: Store) -> None:
+    assert store.customers.join(["a", "b"]) == {"a", "b"}
+    assert store.customers.join(["b", "a", "b"]) == set()
+    assert store.customers.join(["c"]) == {"c"}
+    assert store.customers.join(["c", "b"]) == {"a", "b", "c"}
+    assert store.customers.join(["c", "a"]) == set()
 
 
 def test_strangers_have_only_the_keys_they_come_with(store: Store) -> None:

@@ -35,6 +35,7 @@ from bridge.model import (
     Verdict,
 )
 from bridge.money import Money
+from bridge.planning import Rules, plan
 from bridge.vendors.base import AnyVendor
 
 FIXTURES = REPOSITORY / "fixtures" / "vendors"
@@ -45,6 +46,7 @@ NAMES = sorted(vendors.discover())
 STEPS = {
     "sale": "sale",
     "lead": "lead",
+    "pageview": "pageview",
     "partial": "amount",
     "disapprove": "disapprove",
     "reapprove": "reapprove",
@@ -212,7 +214,9 @@ def test_fixtures_show_what_the_vendor_cannot(name: str) -> None:
     told = [(each, was.amount) for each, was in skipped if was.amount]
     approved = [each for each, had in told if each.status is Status.APPROVED and each.value != had]
     gone = [each for each, _ in told if each.status is Status.DISAPPROVED]
+    visits = [each for each, _ in skipped if each.kind is ConversionKind.PAGEVIEW and each.clicks]
     assert can.lead or leads
+    assert can.pageview or visits
     assert can.partial or approved
     assert can.disapprove or gone
 
@@ -238,12 +242,22 @@ def sold(name: str) -> Conversion:
     return replace(base, clicks={name: clicks_of(name)[0]})
 
 
+def signed_up(name: str) -> Conversion:
+    """Return a sign-up that a vendor can be told of, if it takes any."""
+    return of_no_money(sold(name), ConversionKind.LEAD)
+
+
+def of_no_money(sale: Conversion, kind: ConversionKind) -> Conversion:
+    nothing = Money(0, sale.value.currency)
+    return replace(sale, id="bridge:1", order="1", kind=kind, value=nothing, paid=nothing)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_does_what_its_capabilities_say(name: str) -> None:
     vendor, sale = made(name), sold(name)
     can = vendor.capabilities
     value, nothing = sale.value, Money(0, sale.value.currency)
-    lead = replace(sale, kind=ConversionKind.LEAD, value=nothing, paid=nothing)
+    visit = replace(of_no_money(sale, ConversionKind.PAGEVIEW), customer="")
     part = replace(sale, value=value.scale(1, 2))
     gone = replace(sale, value=nothing, taken_back=sale.paid, status=Status.DISAPPROVED)
 
@@ -251,7 +265,8 @@ def test_does_what_its_capabilities_say(name: str) -> None:
     assert bool(calls) is can.sale
     assert all(call.repeatable for call in calls) is can.repeatable
     assert (told.amount, told.status) == (value, Status.APPROVED)
-    assert bool(drive(vendor, lead, Told())[1]) or not can.lead
+    assert isinstance(plan(vendor, signed_up(name), Told(), Rules()), Call) is can.lead
+    assert isinstance(plan(vendor, visit, Told(), Rules()), Call) is can.pageview
     reduced, _ = drive(vendor, part, told)
     assert reduced.amount == (part.value if can.partial else value)
     back, _ = drive(vendor, gone, told)
@@ -288,9 +303,10 @@ def test_every_story_comes_to_an_end(name: str, data: st.DataObject) -> None:
     vendor = made(name)
     kind = data.draw(st.sampled_from(ConversionKind))
     clicks = data.draw(st.sampled_from([{}, *({name: each} for each in clicks_of(name))]))
+    leads = data.draw(st.sampled_from([{}, {name: "user_1"}]))
     told = Told()
     for state in data.draw(CURRENCIES.flatmap(lambda each: st.lists(states(each), max_size=6))):
-        told, calls = drive(vendor, replace(state, kind=kind, clicks=clicks), told)
+        told, calls = drive(vendor, replace(state, kind=kind, clicks=clicks, leads=leads), told)
         for call in calls:
             assert codec.load(Call, codec.dump(call)).url == call.url
             assert_no_secret(vendor, call)

@@ -8,6 +8,7 @@ import sys
 import click
 
 from bridge import __version__
+from bridge.cli.clicks import clicks
 from bridge.cli.demo import demo
 from bridge.cli.doctor import doctor
 from bridge.cli.listings import conversions, deliveries, events
@@ -69,6 +70,6 @@ def main(traceback: bool) -> None:
 for command in (
     *(serve, web, work, migrate, demo, sandbox, replay),
     *(events, conversions, deliveries),
-    *(show, explain, retry, resolve, redact, doctor),
+    *(show, explain, retry, resolve, clicks, redact, doctor),
 ):
     main.add_command(command)

@@ -11,10 +11,12 @@ from bridge import provider_api, providers
 from bridge.cli.output import Column, print_json, print_line, print_table, some
 from bridge.cli.session import Plain, as_json
 from bridge.config import Config
-from bridge.errors import StoreError
+from bridge.errors import ConfigError, StoreError
 from bridge.model import Status
 from bridge.store import Store, open_store
 from bridge.store.rows import EventState
+from bridge.vault import Vault
+from bridge.web import script
 
 SETTINGS = (Column("setting"), Column("value", most=40), Column("meaning", yields=1))
 
@@ -31,7 +33,7 @@ def doctor(json_: bool) -> None:
     rows = [
         (each.name, config.value_of(each) or "", each.meaning) for each in settings.known_settings()
     ]
-    wrong, counts = _check_store(store)
+    wrong, counts = _check_store(store, config)
     advice = [*advice_on_settings(config), *(() if wrong else _advice_on_work(config, store))]
     store.close()
     if json_:
@@ -42,10 +44,11 @@ def doctor(json_: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _check_store(store: Store) -> tuple[list[str], Plain]:
+def _check_store(store: Store, config: Config) -> tuple[list[str], Plain]:
     try:
         store.check()
-    except StoreError as error:
+        Vault(store, config)
+    except (StoreError, ConfigError) as error:
         return [str(error)], {}
     counts: Plain = {
         "events": store.events.count(),
@@ -69,7 +72,12 @@ def advice_on_settings(config: Config) -> Iterator[str]:
     if config.settings.secret_key is None:
         yield (
             "hashes of e-mail addresses are keyed with a key that lies beside them: "
-            "set BRIDGE_SECRET_KEY before the first click"
+            "set BRIDGE_SECRET_KEY"
+        )
+    if config.settings.publishable_key and not config.settings.trusted_proxies:
+        yield (
+            "behind a proxy (Heroku and Render have one) every visitor has its address: "
+            "set BRIDGE_TRUSTED_PROXIES=1 there"
         )
     if config.settings.dry_run:
         yield "BRIDGE_DRY_RUN is on: nothing is sent"
@@ -155,6 +163,8 @@ def _print_report(
     print_line()
     print_line(f"providers: {', '.join(config.providers) or 'none'}")
     print_line(f"vendors: {', '.join(config.vendors) or 'none'}")
+    if key := config.settings.publishable_key:
+        print_line(f"script tag: {script.tag('https://YOUR-BRIDGE', key, config.vendors)}")
     for name, count in counts.items():
         print_line(f"{name}: {_words(count)}")
     print_line()

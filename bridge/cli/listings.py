@@ -10,7 +10,7 @@ import click
 from bridge import codec
 from bridge.cli.output import Column, print_json, print_table, shortened, shown_time, told_words
 from bridge.cli.session import Plain, as_json, opened
-from bridge.model import Conversion, Status, Told
+from bridge.model import Conversion, ConversionKind, Status, Told
 from bridge.store.rows import DeliveryRow, DeliveryState, EventRow, EventState
 
 EVENTS = (
@@ -93,9 +93,7 @@ def conversions(status: str | None, limit: int, json_: bool) -> None:
             (
                 row.id,
                 shortened(row.customer),
-                row.paid,
-                row.taken_back,
-                row.value,
+                *_amounts(row),
                 row.status,
                 shown_time(row.occurred_at),
             )
@@ -131,6 +129,13 @@ def deliveries(state: str | None, limit: int, json_: bool) -> None:
         ],
         _none("deliveries", state),
     )
+
+
+def _amounts(row: Conversion) -> tuple[object, object, object]:
+    """Return what was paid, went back and is to be credited; a sign-up moves nothing."""
+    if row.kind is not ConversionKind.SALE:
+        return "", "", str(row.kind)
+    return row.paid, row.taken_back, row.value
 
 
 def event_json(row: EventRow) -> Plain:

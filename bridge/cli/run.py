@@ -15,6 +15,7 @@ from bridge.cli import processes
 from bridge.cli.doctor import advice_on_settings
 from bridge.cli.session import opened
 from bridge.store import open_store
+from bridge.vault import Vault
 from bridge.worker import Worker
 
 
@@ -111,6 +112,7 @@ def _prepare(host: str, port: int) -> None:
     logs.configure(logs.Redactor(config.secrets()))
     store = open_store(config.database_url)
     store.migrate()
+    Vault(store, config)
     store.close()
     processes.require_free(host, port)
     for each in advice_on_settings(config):

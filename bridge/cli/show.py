@@ -21,8 +21,8 @@ from bridge.cli.output import (
 from bridge.cli.session import Plain, Session, as_json, opened
 from bridge.errors import NotFoundError
 from bridge.history import Story
-from bridge.model import Call, Conversion, Done, Payment, Skip, Told
-from bridge.store.rows import Ask, Attempt, DeliveryRow, DeliveryState, EventRow
+from bridge.model import Call, Conversion, ConversionKind, Done, Payment, Skip, Told
+from bridge.store.rows import Ask, Attempt, BondRow, DeliveryRow, DeliveryState, EventRow
 
 EVENTS = (
     Column("event"),
@@ -40,7 +40,7 @@ PAYMENTS = (
     Column("payment", most=30),
     Column("reason", below=True),
 )
-LONGEST_SHOWN = 200
+LONGEST_SHOWN, MOST_BONDS = 200, 10
 
 
 @click.command()
@@ -162,6 +162,7 @@ def _story_json(story: Story) -> Plain:
         "payments": [_payment_json(each) for each in story.payments],
         "conversions": [conversion_json(each) for each in story.conversions],
         "customer": story.customer,
+        "bonds": [_bond_json(each) for each in story.bonds],
         "clicks": [
             {
                 "vendor": each.vendor,
@@ -176,6 +177,15 @@ def _story_json(story: Story) -> Plain:
             for row in story.deliveries
         ],
         "asks": [_ask_json(each) for each in story.asks],
+    }
+
+
+def _bond_json(bond: BondRow) -> Plain:
+    return {
+        "keys": sorted(bond.keys),
+        "source": bond.source,
+        "claimed": bond.claimed,
+        "at": codec.iso(bond.at) if bond.at else None,
     }
 
 
@@ -291,10 +301,11 @@ def _print_story(story: Story) -> None:
 
 def _print_conversion(conversion: Conversion) -> None:
     print_line(f"{conversion.id}: {conversion.status}", style="bold")
-    print_line(
-        f"{conversion.paid} paid, {conversion.taken_back} taken back, {conversion.value} to credit",
-        indent=2,
-    )
+    if conversion.kind is ConversionKind.SALE:
+        paid = f"{conversion.paid} paid, {conversion.taken_back} taken back"
+        print_line(f"{paid}, {conversion.value} to credit", indent=2)
+    else:
+        print_line(f"a {conversion.kind}", indent=2)
     notes = [conversion.reason.replace("_", " ")]
     notes += ["a renewal"] if conversion.renewal else []
     notes += ["test mode"] if conversion.test else []
@@ -305,6 +316,10 @@ def _print_conversion(conversion: Conversion) -> None:
 def _print_customer(story: Story) -> None:
     print_heading("Who, and which clicks")
     print_line(", ".join(map(shortened, story.customer)) or "nobody known")
+    for bond in story.bonds[:MOST_BONDS]:
+        print_line(_bond_words(bond, story.customer), style="dim", indent=2)
+    if len(story.bonds) > MOST_BONDS:
+        print_line(f"and {len(story.bonds) - MOST_BONDS} more (--json)", style="dim", indent=2)
     seen = Counter((each.vendor, _click_words(each.value)) for each in story.clicks)
     last = {(each.vendor, _click_words(each.value)): each.captured_at for each in story.clicks}
     print_table(
@@ -315,6 +330,15 @@ def _print_customer(story: Story) -> None:
         ],
         "no clicks",
     )
+
+
+def _bond_words(bond: BondRow, customer: list[str]) -> str:
+    """Say which keys came together, and what was made of it."""
+    said = f"{shown_time(bond.at)}  " if bond.at else ""
+    keys = " = ".join(map(shortened, sorted(bond.keys)))
+    source = f", by {bond.source}" if bond.source else ""
+    apart = "" if bond.keys <= set(customer) else " (not joined: others have these, too)"
+    return f"{said}{keys}{source}{apart}"
 
 
 def _click_words(value: object) -> str:

@@ -19,7 +19,7 @@ conversions. It knows no provider; the rules of the money are these:
 - Test traffic moves nothing of a live order, nor is it the first order of a live subscription.
 
 `orders` connects payments, `movements` finds the state of each that counts, `reversals` adds up
-what was taken back.
+what was taken back, `visits` knows the orders of no money.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from bridge.ledger.movements import (
 )
 from bridge.ledger.orders import connect
 from bridge.ledger.reversals import Taken, sources, take_back, went_back
+from bridge.ledger.visits import fold_visit
 from bridge.model import (
     Click,
     Conversion,
@@ -83,6 +84,8 @@ def mark_renewals(conversions: Sequence[Conversion]) -> list[Conversion]:
 
 
 def _fold_order(payments: Sequence[Payment], basis: str) -> list[Conversion]:
+    if visit := fold_visit(payments):
+        return visit
     payments = _without_tests(payments)
     movements = latest(payments)
     sales = _best_sales(movements)

@@ -44,3 +44,14 @@ class Sets:
         roots = sorted({self.find(each) for each in members})
         for root in roots:
             self._parent[root] = roots[0]
+
+    def members(self) -> list[str]:
+        """Return all strings that were ever joined, if only by themselves."""
+        return list(self._parent)
+
+    def parts(self) -> list[set[str]]:
+        """Return the sets."""
+        parts: dict[str, set[str]] = defaultdict(set)
+        for member in self._parent:
+            parts[self.find(member)].add(member)
+        return list(parts.values())

@@ -128,6 +128,13 @@ def track_sale() -> JsonObject:
         return enter(sale, account)
 
 
+def lead_of(sale: SaleEvent, account: Account) -> Lead | None:
+    """Return the sign-up by which a sale without a click is credited, the latest if it has many."""
+    customer, named = sale.customer_external_id, sale.lead_event_name
+    leads = [lead for lead in account.leads.values() if lead.customer == customer]
+    return next((lead for lead in reversed(leads) if named in {None, "", lead.type}), None)
+
+
 def why_nothing(sale: SaleEvent, account: Account) -> str:
     """Say why a sale is acknowledged but not recorded, if so; refuse what cannot be found."""
     customer = sale.customer_external_id
@@ -138,20 +145,22 @@ def why_nothing(sale: SaleEvent, account: Account) -> str:
         return ""
     if customer not in account.customers:
         return "the customer is not known and there is no clickId"
-    if sale.lead_event_name and (customer, sale.lead_event_name) not in account.leads:
-        raise RefusedError(404, f"No lead event {sale.lead_event_name!r} found for this customer")
+    if lead_of(sale, account) is None:
+        named = f" {sale.lead_event_name!r}" if sale.lead_event_name else ""
+        raise RefusedError(404, f"No lead event{named} found for this customer")
     return ""
 
 
 def enter(sale: SaleEvent, account: Account) -> JsonObject:
     """Record a sale and return the documented answer."""
     customer, currency = sale.customer_external_id, sale.currency.upper()
+    lead = None if sale.click_id else lead_of(sale, account)
     places = 0 if currency in ZERO_DECIMAL.split() else 2
     entry = Sale(
         type=sale.event_name,
         order=sale.invoice_id or "",
         customer=customer,
-        click=sale.click_id or account.customers[customer],
+        click=lead.click if lead else str(sale.click_id),
         amount=write_amount(Decimal(sale.amount).scaleb(-places, context=EXACT), currency),
         currency=currency,
     )

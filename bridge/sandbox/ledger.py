@@ -41,16 +41,33 @@ class Sale:
 
 @dataclass(slots=True, kw_only=True)
 class Lead:
-    """Hold one lead, customer or link as a vendor holds it; `told` counts as for a sale."""
+    """Hold one lead, customer or link as a vendor holds it; `told` counts as for a sale.
+
+    `meta` is the free data that came with it.
+    """
 
     vendor: str = ""
     customer: str
     click: str
     told: int = 1
     type: str
+    meta: JsonObject = field(default_factory=dict)
 
 
-def change(entry: Sale | Lead, **values: str) -> None:
+@dataclass(slots=True, kw_only=True)
+class Pageview:
+    """Hold one visit as a vendor holds it; `campaign` is how the visitor was sent."""
+
+    vendor: str = ""
+    customer: str
+    click: str
+    url: str
+    referrer: str = ""
+    campaign: dict[str, str]
+    at: str
+
+
+def change(entry: Sale | Lead, **values: object) -> None:
     """Set fields of an entry; a call that changes nothing is not counted in `told`."""
     if any(getattr(entry, name) != value for name, value in values.items()):
         entry.told += 1
@@ -76,6 +93,7 @@ class Account:
     vendor: str
     sales: dict[tuple[str, ...], Sale] = field(default_factory=dict)
     leads: dict[tuple[str, ...], Lead] = field(default_factory=dict)
+    pageviews: list[Pageview] = field(default_factory=list)
     customers: dict[str, str] = field(default_factory=dict)
     """The click of every customer that came with one."""
     answers: dict[str, JsonObject] = field(default_factory=dict)
@@ -95,13 +113,20 @@ class Account:
         lead.vendor = self.vendor
         self._meet(lead.customer, lead.click)
         known = self.leads.setdefault(key or ("#", str(len(self.leads))), lead)
-        change(known, customer=lead.customer, click=lead.click, type=lead.type)
+        meta = known.meta | lead.meta
+        change(known, customer=lead.customer, click=lead.click, type=lead.type, meta=meta)
+
+    def see(self, pageview: Pageview) -> None:
+        """Enter a visit; every one stands alone."""
+        pageview.vendor = self.vendor
+        self.pageviews.append(pageview)
 
     def as_json(self) -> JsonObject:
         """Return what the vendor holds, oldest first."""
         return {
             "sales": [asdict(sale) for sale in self.sales.values()],
             "leads": [asdict(lead) for lead in self.leads.values()],
+            "pageviews": [asdict(pageview) for pageview in self.pageviews],
             "calls": self.calls,
             "refused": self.refused,
         }

@@ -1,4 +1,4 @@
-"""The stand-in for Tapfiliate: postback 1.7, and the look-up by external id of REST 1.6."""
+"""The stand-in for Tapfiliate: postback 1.7, and of REST 1.6 what makes and finds conversions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flask import abort, request
 from pydantic import Field, model_validator
 
 from bridge.money import EXACT
-from bridge.sandbox.ledger import JsonObject, Lead, Sale, books, change, write_amount
+from bridge.sandbox.ledger import Account, JsonObject, Lead, Sale, books, change, write_amount
 from bridge.sandbox.reading import RefusedError, is_good_key, known, read, stand_in
 from bridge.sandbox.strict import NumberOrText, Strict, Text, UpperCurrency
 
@@ -40,9 +40,14 @@ class Attributed(Strict):
         asset = f"{self.asset_id}/{self.source_id}" if self.asset_id and self.source_id else ""
         return self.coupon or self.click_id or self.referral_code or asset
 
+    @property
+    def is_attributed(self) -> bool:
+        """Tell whether there is one."""
+        return bool(self.click)
+
     @model_validator(mode="after")
-    def _is_attributed(self) -> Attributed:
-        if self.click:
+    def _has_somebody_to_credit(self) -> Attributed:
+        if self.is_attributed:
             return self
         raise ValueError("needs coupon, click_id, referral_code or asset_id with source_id")
 
@@ -54,6 +59,15 @@ class NewConversion(Attributed):
     amount: NumberOrText | None = None
     currency: UpperCurrency = PROGRAM["currency"]
     customer_id: Text = ""
+
+
+class RestConversion(NewConversion):
+    """Hold the body of a conversion at REST 1.6, where a known customer is enough."""
+
+    @property
+    def is_attributed(self) -> bool:
+        """Tell whether there is a way, or a customer who came by one."""
+        return bool(self.click or self.customer_id)
 
 
 class ConversionChange(Strict):
@@ -129,21 +143,38 @@ def show(sale: Sale, made: JsonObject) -> JsonObject:
 def create_conversion() -> JsonObject:
     """Accept a conversion with a new external id; its commission is pending at first."""
     body = read(NewConversion, invalid=422)
-    made = {**new_object(body, "cv"), "customer": None, "approved": None}
     with books() as account:
-        if (body.external_id,) in account.sales:
-            raise RefusedError(422, f"external_id {body.external_id!r} is not unique")
-        sale = Sale(
-            type="conversion",
-            order=body.external_id,
-            customer=body.customer_id,
-            click=body.click,
-            amount="" if body.amount is None else write_amount(body.amount, body.currency),
-            currency=body.currency,
-        )
-        account.sell(sale, body.external_id)
-        account.answers[body.external_id] = made
-        return show(sale, made)
+        return enter(body, body.click, account)
+
+
+@vendor.post("/1.6/conversions/")
+def create_rest_conversion() -> tuple[JsonObject, int]:
+    """Accept a conversion likewise, credited to the click of its customer where it has none."""
+    body = read(RestConversion, invalid=422)
+    with books() as account:
+        customer = account.leads.get((body.customer_id,))
+        if not body.click and customer is None:
+            raise RefusedError(404, f"Customer {body.customer_id!r} could not be found")
+        shown = enter(body, body.click or (customer.click if customer else ""), account)
+        return shown | {"id": len(account.sales)}, 201
+
+
+def enter(body: NewConversion, click: str, account: Account) -> JsonObject:
+    """Record a conversion, unless its external id was used before."""
+    made = {**new_object(body, "cv"), "customer": None, "approved": None}
+    if (body.external_id,) in account.sales:
+        raise RefusedError(422, f"external_id {body.external_id!r} is not unique")
+    sale = Sale(
+        type="conversion",
+        order=body.external_id,
+        customer=body.customer_id,
+        click=click,
+        amount="" if body.amount is None else write_amount(body.amount, body.currency),
+        currency=body.currency,
+    )
+    account.sell(sale, body.external_id)
+    account.answers[body.external_id] = made
+    return show(sale, made)
 
 
 @vendor.route("/1.7/pb/con/u/", methods=["GET", "POST"])
@@ -172,18 +203,21 @@ def create_customer() -> JsonObject:
     with books() as account:
         if (key,) in account.leads:
             raise RefusedError(422, f"customer_id {key!r} is not unique")
-        account.lead(Lead(type=body.status, customer=key, click=body.click), key)
+        lead = Lead(type=body.status, customer=key, click=body.click, meta=body.meta_data)
+        account.lead(lead, key)
     return made
 
 
 @vendor.route("/1.7/pb/cus/u/", methods=["GET", "POST"])
 def update_customer() -> JsonObject:
-    """Change the free data of a known customer."""
+    """Change the free data of a known customer: what is not named stays."""
     body = read(CustomerChange, invalid=422)
     with books() as account:
-        if (body.customer_id,) not in account.leads:
+        lead = account.leads.get((body.customer_id,))
+        if lead is None:
             raise RefusedError(404, f"Customer {body.customer_id!r} could not be found")
-    return {"customer_id": body.customer_id, "meta_data": body.meta_data}
+        change(lead, meta=lead.meta | body.meta_data)
+        return {"customer_id": body.customer_id, "meta_data": lead.meta}
 
 
 @vendor.get("/1.6/conversions/")

@@ -1,4 +1,4 @@
-"""The stand-in for Tracify: events, of which only purchases and conversions are sales.
+"""The stand-in for Tracify: events, of which purchases and conversions are sales, and visits.
 
 A sale is never changed: an id that was used before is accepted and ignored.
 """
@@ -15,7 +15,7 @@ from uuid import UUID
 from flask import request
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from bridge.sandbox.ledger import Account, JsonObject, Sale, books, write_amount
+from bridge.sandbox.ledger import Account, JsonObject, Pageview, Sale, books, write_amount
 from bridge.sandbox.reading import RefusedError, is_good_key, read, stand_in
 from bridge.sandbox.strict import Strict, Text, UpperCurrency
 
@@ -28,9 +28,9 @@ vendor = stand_in(
 EMAIL, SESSION, IP = 1, 2, 3
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
-# What may stand beside the documented fields of a sale: the lines of the order, and the parameters
-# of the address by which the visitor came.
-EXTRAS = re.compile(r"(?P<line>ITEM|AMT|QTY)(?P<n>[1-9][0-9]*)|(utm|trc)_[a-z_]+")
+# What may stand beside the documented fields: the parameters of the address by which the visitor
+# came, and of a sale also the lines of the order.
+EXTRAS = re.compile(r"(?P<line>ITEM|AMT|QTY)(?P<n>[1-9][0-9]*)|(utm|trc)_[A-Za-z0-9_]+")
 LINE_VALUES = {
     "ITEM": re.compile(r".+", re.DOTALL),
     "AMT": re.compile(r"[0-9]+([.,][0-9]{1,2})?"),
@@ -64,7 +64,7 @@ TwoDecimals = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,15}[.,][0-9]{2
 
 
 class Visit(Strict):
-    """Hold the data of an event that sells nothing, and any parameter of its address."""
+    """Hold the data of an event that sells nothing, with the campaign that led to it."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, str]
@@ -72,23 +72,27 @@ class Visit(Strict):
     origin: Text
     Referer: Text = ""
 
+    @model_validator(mode="after")
+    def _has_only_known_extras(self) -> Visit:
+        for name, value in self.__pydantic_extra__.items():
+            known = EXTRAS.fullmatch(name)
+            if not known or (known["line"] and not isinstance(self, SaleData)):
+                raise ValueError(f"{name} is not a documented field")
+            if known["line"]:
+                self._check_line(name, value, known)
+        return self
+
+    def _check_line(self, name: str, value: str, known: re.Match[str]) -> None:
+        if not LINE_VALUES[known["line"]].fullmatch(value):
+            raise ValueError(f"{name} is not well-formed")
+        if f"ITEM{known['n']}" not in self.__pydantic_extra__:
+            raise ValueError(f"{name} stands without ITEM{known['n']}")
+
 
 class SaleData(Visit):
     """Hold what purchases and conversions have in common."""
 
     currency: UpperCurrency
-
-    @model_validator(mode="after")
-    def _has_only_known_extras(self) -> SaleData:
-        for name, value in self.__pydantic_extra__.items():
-            known = EXTRAS.fullmatch(name)
-            if not known:
-                raise ValueError(f"{name} is not a documented field")
-            if known["line"] and not LINE_VALUES[known["line"]].fullmatch(value):
-                raise ValueError(f"{name} is not well-formed")
-            if known["line"] and f"ITEM{known['n']}" not in self.__pydantic_extra__:
-                raise ValueError(f"{name} stands without ITEM{known['n']}")
-        return self
 
 
 class PurchaseData(SaleData):
@@ -170,9 +174,26 @@ def accept_events() -> JsonObject:
     batch = read(Batch, invalid=200)
     with books() as account:
         for event in batch.events:
-            if not isinstance(event, VisitEvent):
+            if isinstance(event, VisitEvent):
+                see(event, account)
+            else:
                 enter(event, account)
     return {"status": True}
+
+
+def see(event: VisitEvent, account: Account) -> None:
+    """Record a pageview; what else a visitor does is taken and forgotten."""
+    if event.type != "pageview":
+        return
+    pageview = Pageview(
+        customer=event.identity(EMAIL),
+        click=event.identity(SESSION) or event.identity(IP),
+        url=event.url,
+        referrer=event.data.Referer,
+        campaign=dict(event.data.__pydantic_extra__),
+        at=event.datetime,
+    )
+    account.see(pageview)
 
 
 def enter(event: SaleEvent, account: Account) -> None:

@@ -9,19 +9,22 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from bridge.errors import ConfigError
+from bridge.store.addresses import Addresses
 from bridge.store.asks import Asks
 from bridge.store.customers import Customers
 from bridge.store.deliveries import Deliveries
 from bridge.store.events import Events
+from bridge.store.facts import Facts
 from bridge.store.orders import Orders
 from bridge.store.persons import Persons
+from bridge.store.requests import Requests
 from bridge.store.sqlite import SqliteStore
 
 SQLITE = "sqlite:///"
 
 
 class Store(Protocol):
-    """Keep events, orders, customers, deliveries and asks; every method may raise StoreError."""
+    """Keep all that must survive, one room for each kind; every method may raise StoreError."""
 
     events: Events
     orders: Orders
@@ -29,15 +32,15 @@ class Store(Protocol):
     deliveries: Deliveries
     asks: Asks
     persons: Persons
+    addresses: Addresses
+    requests: Requests
+    facts: Facts
 
     def migrate(self) -> list[str]:
         """Bring the schema up to date; return the names of the steps that ran."""
 
     def check(self) -> None:
         """Raise StoreError unless the database is reachable and up to date."""
-
-    def fact(self, name: str) -> str:
-        """Return a value that was made up when the database was."""
 
     def atomic(self) -> AbstractContextManager[None]:
         """Run a block in one transaction that other writers wait for; nested blocks join it."""

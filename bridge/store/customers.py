@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from bridge.attribution import StoredClick
 from bridge.codec import dumps, from_iso, iso, loads
-from bridge.store.database import Database
-from bridge.store.sets import ALIASES, companions, join
+from bridge.identity import ANONYMOUS, kind_of
+from bridge.store.bonds import Bonds
+from bridge.store.database import Database, insert_all, query_for
+from bridge.store.rows import BondRow, Said
+from bridge.store.sets import ALIASES, find_all
+
+UNKNOWN = Said()
 
 
 class Customers:
@@ -17,17 +22,36 @@ class Customers:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._bonds = Bonds(database)
 
-    def join(self, keys: Sequence[str]) -> tuple[str, bool]:
-        """Make keys aliases of one customer; return it, and whether anything about it is new."""
-        return join(self._db, ALIASES, keys)
+    def join(self, keys: Sequence[str], said: Said = UNKNOWN) -> set[str]:
+        """Keep that keys are of one customer, for all that is known.
 
-    def aliases(self, keys: Sequence[str]) -> list[str]:
-        """Return all keys of the customers that have one of these keys."""
-        found = set(keys)
-        for key in keys:
-            found |= companions(self._db, ALIASES, key)
-        return sorted(found)
+        Returns all keys of the customers that have changed by it: nothing where it is no news.
+        """
+        return self._bonds.join(keys, said)
+
+    def aliases(self, keys: Iterable[str]) -> list[str]:
+        """Return all keys of the customers that have one of these keys, and these."""
+        keys = set(keys)
+        return sorted(keys | self._bonds.aliases(keys))
+
+    def find(self, keys: Iterable[str]) -> list[str]:
+        """Return all keys of the customers who have one of these keys, or nothing for strangers."""
+        return sorted(self._bonds.aliases(keys))
+
+    def sharers(self, keys: Iterable[str]) -> list[str]:
+        """Return these keys, and all keys of those who share a browser that is among them."""
+        keys = set(keys)
+        return self.aliases(keys | self._bonds.sharers(keys))
+
+    def number(self, keys: Collection[str]) -> int:
+        """Return how many customers these keys are of."""
+        return len(set(find_all(self._db, ALIASES, keys).values()))
+
+    def said_of(self, keys: Iterable[str]) -> list[BondRow]:
+        """Return what was said of these keys, oldest first."""
+        return self._bonds.said_of(keys)
 
     def add_click(
         self,
@@ -41,51 +65,82 @@ class Customers:
         landed: bool = False,
     ) -> bool:
         """Store a click under a customer's keys; return False for one that is stored already."""
-        text = dumps(dict(sorted(value.items())) if isinstance(value, Mapping) else value)
-        named: list[object] = [
-            vendor,
-            text,
-            sorted(keys),
-            source,
-            iso(captured_at) if exact else "",
-        ]
-        named += [True] if landed else []
-        added = self._db.execute(
-            """INSERT INTO clicks (id, key, vendor, value, keys, captured_at, exact, source,
-                   landed)
-               VALUES (:id, :key, :vendor, :value, :keys, :captured_at, :exact, :source,
-                   :landed)
-               ON CONFLICT (id) DO NOTHING""",
-            {
-                "id": hashlib.sha256(dumps(named).encode()).hexdigest()[:32],
-                "key": keys[0],
-                "vendor": vendor,
-                "value": text,
-                "keys": dumps(list(keys)),
-                "captured_at": iso(captured_at),
-                "exact": int(exact),
-                "source": source,
-                "landed": int(landed),
-            },
-        )
-        return added == 1
+        clicks = {vendor: value}
+        return self.add_clicks(clicks, keys, captured_at, exact=exact, source=source, landed=landed)
 
-    def clicks(self, aliases: Sequence[str]) -> list[StoredClick]:
-        """Return the clicks stored under any of these keys, oldest first."""
-        found: list[StoredClick] = []
-        for key in aliases:
-            rows = self._db.query(
-                "SELECT * FROM clicks WHERE key = :key ORDER BY captured_at, id", {"key": key}
+    def add_clicks(
+        self,
+        clicks: Mapping[str, object],
+        keys: Sequence[str],
+        captured_at: datetime,
+        *,
+        exact: bool,
+        source: str,
+        landed: bool = False,
+    ) -> bool:
+        """Store clicks, one a vendor, under a customer's keys; return False where all are known."""
+        at = iso(captured_at)
+        named = [source, at if exact else "", landed]
+        values, params = [], dict[str, object]()
+        for number, (vendor, click) in enumerate(clicks.items()):
+            text = _written(click)
+            values.append(
+                f"(:id{number}, :key, :vendor{number}, :value{number}, :keys, :at, :exact, "
+                ":source, :landed)"
             )
-            found += [_click(row) for row in rows]
-        return sorted(found, key=lambda each: (each.captured_at, each.vendor, repr(each.value)))
+            params[f"id{number}"] = _click_id(sorted(keys), [vendor, text, *named])
+            params |= {f"vendor{number}": vendor, f"value{number}": text}
+        if not values:
+            return False
+        added = self._db.query(
+            f"""INSERT INTO clicks (id, key, vendor, value, keys, captured_at, exact, source,
+                    landed)
+                VALUES {", ".join(values)} ON CONFLICT (id) DO NOTHING RETURNING id""",  # noqa: S608
+            params
+            | {"key": keys[0], "keys": dumps(list(keys)), "at": at}
+            | {"exact": int(exact), "source": source, "landed": int(landed)},
+        )
+        pairs = [(key, row["id"]) for key in sorted(set(keys)) for row in added]
+        insert_all(self._db, "INSERT INTO click_keys (key, click) VALUES :pairs", pairs)
+        return bool(added)
 
-    def find(self, names: Sequence[str]) -> list[str]:
-        """Return all keys of the customers who have one of these keys, or nothing for strangers."""
-        found: set[str] = set()
-        for name in names:
-            found |= companions(self._db, ALIASES, name)
-        return sorted(found)
+    def clicks(self, aliases: Iterable[str]) -> list[StoredClick]:
+        """Return the clicks under these keys, or in a browser that they share, oldest first."""
+        keys = set(aliases)
+        rows = query_for(
+            self._db,
+            """SELECT clicks.* FROM click_keys JOIN clicks ON clicks.id = click_keys.click
+               WHERE click_keys.key IN (:keys)""",
+            keys | {each for each in self._bonds.sharers(keys) if kind_of(each) == ANONYMOUS},
+        )
+        clicks = [_click(row) for row in {row["id"]: row for row in rows}.values()]
+        return sorted(clicks, key=lambda each: (each.captured_at, each.vendor, repr(each.value)))
+
+    def drop_strangers(self, before: datetime, most: int) -> int:
+        """Drop clicks from before a time of browsers that never said whose they are.
+
+        At most so many; returns how many.
+        """
+        rows = self._db.query(
+            """SELECT click_keys.key, click_keys.click FROM click_keys
+               JOIN clicks ON clicks.id = click_keys.click
+               WHERE click_keys.key >= 'anonymous:' AND click_keys.key < 'anonymous;'
+                   AND clicks.captured_at < :before
+                   AND NOT EXISTS (SELECT 1 FROM bond_keys WHERE key = click_keys.key)
+                   AND NOT EXISTS (SELECT 1 FROM conversion_keys WHERE key = click_keys.key)
+               LIMIT :most""",
+            {"before": iso(before), "most": most},
+        )
+        for row in rows:
+            key, click = {"key": row["key"]}, {"click": row["click"]}
+            self._db.execute("DELETE FROM click_keys WHERE click = :click", click)
+            self._db.execute("DELETE FROM clicks WHERE id = :click", click)
+            self._db.execute(
+                """DELETE FROM aliases WHERE key = :key
+                   AND NOT EXISTS (SELECT 1 FROM click_keys WHERE key = :key)""",
+                key,
+            )
+        return len(rows)
 
     def count(self) -> dict[str, int]:
         """Return how many customers and clicks there are."""
@@ -94,6 +149,18 @@ class Customers:
                       (SELECT count(*) FROM clicks) AS clicks"""
         )
         return dict(rows[0])
+
+
+def _written(click: object) -> str:
+    return dumps(dict(sorted(click.items())) if isinstance(click, Mapping) else click)
+
+
+def _click_id(keys: Sequence[str], named: Sequence[object]) -> str:
+    """Name a click by all that it is; those of a customer begin alike, to lie side by side."""
+    owner, whole = (
+        hashlib.sha256(dumps(each).encode()).hexdigest() for each in (keys, [keys, *named])
+    )
+    return owner[:8] + whole[:24]
 
 
 def _click(row: Mapping[str, object]) -> StoredClick:

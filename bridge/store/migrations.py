@@ -7,7 +7,7 @@ import secrets
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
-from bridge.codec import loads
+from bridge.codec import dumps, loads
 
 migrations = Migrations("bridge")
 
@@ -33,6 +33,26 @@ def m002_persons(db: Database) -> None:
     emptied = db.execute("UPDATE events SET body = '' WHERE ignored != '' AND body != ''").rowcount
     if emptied:
         db.execute("INSERT INTO facts VALUES ('unscrubbed', 'm002')")
+
+
+@migrations()
+def m003_identity(db: Database) -> None:
+    """Keep what was said of who is who, and find clicks by all of their keys."""
+    for statement in filter(str.strip, _IDENTITY.split(";")):
+        db.execute(statement)
+    together: dict[str, list[str]] = {}
+    for key, customer in db.execute("SELECT key, customer FROM aliases ORDER BY key").fetchall():
+        together.setdefault(customer, []).append(key)
+    known = {str(at): keys for at, keys in enumerate(together.values()) if len(keys) > 1}
+    db.conn.executemany(
+        "INSERT INTO bonds VALUES (?, ?, 0, '', '')", [(id, dumps(known[id])) for id in known]
+    )
+    db.conn.executemany(
+        "INSERT INTO bond_keys VALUES (?, ?)", [(key, id) for id in known for key in known[id]]
+    )
+    clicks = db.execute("SELECT id, keys FROM clicks").fetchall()
+    under = {(key, id) for id, keys in clicks for key in loads(keys)}
+    db.conn.executemany("INSERT INTO click_keys VALUES (?, ?)", sorted(under))
 
 
 def _is_test(body: str) -> bool:
@@ -187,4 +207,45 @@ ALTER TABLE conversions ADD COLUMN test INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE clicks ADD COLUMN landed INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX payments_by_id ON payments (id);
 CREATE INDEX events_by_account ON events (provider, account);
+"""
+
+_IDENTITY = """
+CREATE TABLE bonds (
+    id TEXT PRIMARY KEY,
+    keys TEXT NOT NULL,
+    claimed INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    said_at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE bond_keys (
+    key TEXT NOT NULL,
+    bond TEXT NOT NULL REFERENCES bonds (id),
+    PRIMARY KEY (key, bond)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX bond_keys_by_bond ON bond_keys (bond);
+
+CREATE TABLE click_keys (
+    key TEXT NOT NULL,
+    click TEXT NOT NULL REFERENCES clicks (id),
+    PRIMARY KEY (key, click)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX click_keys_by_click ON click_keys (click);
+DROP INDEX clicks_by_key;
+
+CREATE TABLE addresses (
+    key TEXT PRIMARY KEY,
+    token TEXT NOT NULL,
+    stored_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX addresses_by_time ON addresses (stored_at);
+
+CREATE TABLE requests (
+    id TEXT PRIMARY KEY,
+    digest TEXT NOT NULL,
+    answered_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX requests_by_time ON requests (answered_at);
+
+ALTER TABLE conversions ADD COLUMN kind TEXT NOT NULL DEFAULT 'sale'
 """

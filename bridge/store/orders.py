@@ -5,14 +5,16 @@ References are kept as disjoint sets, so that joining two orders changes rows of
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from bridge.attribution import strongest_first
 from bridge.codec import dump, from_iso, iso, load
 from bridge.model import Conversion, Payment
-from bridge.store.database import Database
+from bridge.store.database import Database, query_for
 from bridge.store.rows import Row
-from bridge.store.sets import REFS, find, join
+from bridge.store.sets import ALIASES, REFS, find, join
 
 
 def _subscription(conversion: Conversion) -> Row:
@@ -86,6 +88,29 @@ class Orders:
         )
         return [load(Payment, row["body"]) for row in rows]
 
+    def join_leads(self, keys: Iterable[str], new: Payment | None = None) -> None:
+        """Make one order of the leads of each customer that has some of these keys.
+
+        Whose a lead is, is told by the strongest of its keys: others may share an address with it.
+        A `new` one is of no conversion yet.
+        """
+        found: dict[str, set[str]] = defaultdict(set)
+        rows = query_for(
+            self._db,
+            """SELECT DISTINCT conversions.ref, conversions.body FROM conversion_keys
+               JOIN conversions ON conversions.id = conversion_keys.conversion
+               WHERE conversion_keys.key IN (:keys) AND conversions.kind = 'lead'""",
+            set(keys),
+        )
+        leads = {row["ref"]: load(Conversion, row["body"]).keys for row in rows}
+        if new:
+            leads |= {ref_of(new.provider, each): new.keys for each in new.references}
+        for ref, of in leads.items():
+            found[find(self._db, ALIASES, strongest_first(of)[0])].add(ref)
+        for refs in found.values():
+            if len(refs) > 1:
+                join(self._db, REFS, sorted(refs))
+
     def is_redacted(self, order: str) -> bool:
         """Tell whether the customer of an order was removed."""
         rows = self._db.query(
@@ -95,6 +120,11 @@ class Orders:
         )
         return bool(rows)
 
+    def is_of_redacted(self, payment: Payment) -> bool:
+        """Tell whether a payment belongs to an order whose customer was removed."""
+        refs = (ref_of(payment.provider, each) for each in sorted(payment.references))
+        return any(self.is_redacted(self.order_of(each)) for each in refs)
+
     def of_event(self, event: str) -> list[Payment]:
         """Return the payments that one event told of."""
         rows = self._db.query(
@@ -103,18 +133,16 @@ class Orders:
         return [load(Payment, row["body"]) for row in rows]
 
     def of_keys(self, keys: Iterable[str]) -> set[str]:
-        """Return the orders of the customers with these keys."""
-        orders: set[str] = set()
-        for key in keys:
-            rows = self._db.query(
-                """SELECT DISTINCT refs.grp FROM conversion_keys
-                   JOIN conversions ON conversions.id = conversion_keys.conversion
-                   JOIN refs ON refs.ref = conversions.ref
-                   WHERE conversion_keys.key = :key""",
-                {"key": key},
-            )
-            orders |= {row["grp"] for row in rows}
-        return orders
+        """Return the orders and sign-ups of the customers with these keys."""
+        rows = query_for(
+            self._db,
+            """SELECT DISTINCT refs.grp FROM conversion_keys
+               JOIN conversions ON conversions.id = conversion_keys.conversion
+               JOIN refs ON refs.ref = conversions.ref
+               WHERE conversion_keys.key IN (:keys) AND conversions.kind != 'pageview'""",
+            set(keys),
+        )
+        return {row["grp"] for row in rows}
 
     def conversions_of(self, order: str) -> list[Conversion]:
         """Return the conversions that an order amounts to as yet."""
@@ -181,9 +209,9 @@ class Orders:
         if stored and stored[0]["body"] == body:
             return False
         self._db.execute(
-            """INSERT INTO conversions (id, ref, customer, provider, subscription, paid,
+            """INSERT INTO conversions (id, ref, kind, customer, provider, subscription, paid,
                    test, status, occurred_at, updated_at, body)
-               VALUES (:id, :ref, :customer, :provider, :subscription, :paid,
+               VALUES (:id, :ref, :kind, :customer, :provider, :subscription, :paid,
                    :test, :status, :occurred_at, :updated_at, :body)
                ON CONFLICT (id) DO UPDATE SET customer = excluded.customer,
                    subscription = excluded.subscription, paid = excluded.paid,
@@ -193,6 +221,7 @@ class Orders:
             {
                 "id": conversion.id,
                 "ref": ref_of(conversion.provider, conversion.order),
+                "kind": conversion.kind,
                 "customer": conversion.customer,
                 "provider": conversion.provider,
                 "subscription": conversion.subscription,

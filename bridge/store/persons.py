@@ -8,7 +8,9 @@ from datetime import datetime
 
 from bridge.codec import dump, dumps, iso, load, loads
 from bridge.model import Payment
+from bridge.store.bonds import Bonds
 from bridge.store.database import Database
+from bridge.store.facts import Facts
 from bridge.store.rows import Attempt, DeliveryRow, DeliveryState, Row
 
 # The name of the fact that something was removed whose bytes may still be in the file.
@@ -23,6 +25,8 @@ class Persons:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._bonds = Bonds(database)
+        self._facts = Facts(database)
 
     # ── what belongs together ──
 
@@ -194,8 +198,10 @@ class Persons:
         Clicks stay under those keys that are `left`, but none that came from these sources.
         """
         gone = sum(self._forget_clicks(key, set(keys), sources) for key in (*keys, *left))
+        self._bonds.forget(keys)
         for key in keys:
             self._db.execute("DELETE FROM aliases WHERE key = :key", {"key": key})
+            self._db.execute("DELETE FROM addresses WHERE key = :key", {"key": key})
         for key in left:  # a customer is named by one of the keys
             self._db.execute(
                 "UPDATE aliases SET customer = :name WHERE key = :key",
@@ -205,22 +211,28 @@ class Persons:
 
     def mark_unscrubbed(self) -> None:
         """Remember that what was removed is to be scrubbed from the disk."""
-        self._db.execute(
-            """INSERT INTO facts (name, value) VALUES (:name, :value)
-               ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
-            {"name": UNSCRUBBED, "value": secrets.token_hex(8)},
-        )
+        self._facts.put(UNSCRUBBED, secrets.token_hex(8))
 
     # ──
 
     def _forget_clicks(self, key: str, gone: set[str], sources: Collection[str]) -> int:
-        rows = self._db.query("SELECT * FROM clicks WHERE key = :key", {"key": key})
+        rows = self._db.query(
+            """SELECT clicks.* FROM click_keys JOIN clicks ON clicks.id = click_keys.click
+               WHERE click_keys.key = :key""",
+            {"key": key},
+        )
         return sum(self._forget_click(row, gone, sources) for row in rows)
 
     def _forget_click(self, row: Row, gone: set[str], sources: Collection[str]) -> bool:
         keys = loads(row["keys"])
         kept = [each for each in keys if each not in gone]
-        if not kept or row["source"] in sources:
+        removed = keys if not kept or row["source"] in sources else [*set(keys) - set(kept)]
+        for each in removed:
+            self._db.execute(
+                "DELETE FROM click_keys WHERE key = :key AND click = :id",
+                {"key": each, "id": row["id"]},
+            )
+        if removed == keys:
             self._db.execute("DELETE FROM clicks WHERE id = :id", {"id": row["id"]})
             return True
         if kept != keys:

@@ -115,4 +115,20 @@ class Ask:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """Hold who says that keys belong together, and when; `claimed` where only a browser does."""
+
+    source: str = ""
+    at: datetime | None = None
+    claimed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BondRow(Said):
+    """Hold keys that were said to belong together."""
+
+    keys: frozenset[str]
+
+
 Row = dict[str, Any]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from bridge.store.database import Database
+from bridge.store.database import Database, query_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ def join(db: Database, sets: SetTable, members: Sequence[str]) -> tuple[str, boo
 
     A set is named by one of its members.
     """
-    known = {each: name for each in members if (name := find(db, sets, each))}
+    known = find_all(db, sets, members)
     strangers = set(members) - known.keys()
     winner, *others = sorted(set(known.values())) or [min(members)]
     for other in others:
@@ -49,9 +49,16 @@ def find(db: Database, sets: SetTable, member: str) -> str:
     return str(rows[0]["name"]) if rows else ""
 
 
-def companions(db: Database, sets: SetTable, member: str) -> set[str]:
-    """Return all members of the set that holds a member, or nothing for a stranger."""
+def find_all(db: Database, sets: SetTable, members: Collection[str]) -> dict[str, str]:
+    """Return the name of the set that holds each of these members; none for strangers."""
+    sql = f"""SELECT {sets.member} AS member, {sets.name} AS name FROM {sets.table}
+              WHERE {sets.member} IN (:keys)"""  # noqa: S608
+    return {str(row["member"]): str(row["name"]) for row in query_for(db, sql, members)}
+
+
+def companions(db: Database, sets: SetTable, members: Collection[str]) -> set[str]:
+    """Return all members of the sets that hold one of these; none for strangers."""
     sql = f"""SELECT them.{sets.member} AS member FROM {sets.table} AS me
               JOIN {sets.table} AS them ON them.{sets.name} = me.{sets.name}
-              WHERE me.{sets.member} = :member"""  # noqa: S608
-    return {str(row["member"]) for row in db.query(sql, {"member": member})}
+              WHERE me.{sets.member} IN (:keys)"""  # noqa: S608
+    return {str(row["member"]) for row in query_for(db, sql, members)}

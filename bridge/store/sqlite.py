@@ -14,19 +14,23 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import quote
 
 import sqlite_utils
 
 from bridge.errors import StoreError
+from bridge.store.addresses import Addresses
 from bridge.store.asks import Asks
 from bridge.store.bell import Bell
 from bridge.store.customers import Customers
 from bridge.store.deliveries import Deliveries
 from bridge.store.events import Events
+from bridge.store.facts import Facts
 from bridge.store.migrations import migrations
 from bridge.store.orders import Orders
 from bridge.store.persons import UNSCRUBBED, Persons
+from bridge.store.requests import Requests
 from bridge.store.rows import Row
 
 BUSY_TIMEOUT = 20.0
@@ -50,6 +54,9 @@ class SqliteStore:
         self.deliveries = Deliveries(self)
         self.asks = Asks(self)
         self.persons = Persons(self)
+        self.addresses = Addresses(self)
+        self.requests = Requests(self)
+        self.facts = Facts(self)
 
     # ── the store ──
 
@@ -69,14 +76,13 @@ class SqliteStore:
         if missing:
             raise StoreError(f"{self.path} is not migrated (run `bridge migrate`)")
 
-    def fact(self, name: str) -> str:
-        """Return a value that was made up when the database was: the key of e-mail hashes."""
-        rows = self.query("SELECT value FROM facts WHERE name = :name", {"name": name})
-        return str(rows[0]["value"])
-
     def ring(self) -> None:
-        """Wake the workers: something is to be done."""
-        self._bell.ring()
+        """Wake the workers: something is to be done, once it is committed and can be seen."""
+        db = getattr(self._local, "db", None)
+        if db is not None and db.conn.in_transaction:
+            self._local.rings = True
+        else:
+            self._bell.ring()
 
     def wait(self, seconds: float) -> bool:
         """Sleep until somebody rings, at most so long."""
@@ -88,13 +94,11 @@ class SqliteStore:
         `secure_delete` zeroes what is deleted where it lies, but copies of it stay where SQLite
         balanced pages before: only VACUUM leaves all of them behind. Then the log must go, too.
         """
-        facts = {"name": UNSCRUBBED}
-        due = self.query("SELECT value FROM facts WHERE name = :name", facts)
+        due = self.facts.get(UNSCRUBBED)
         if not due or not self._rewrite():
             return not due
         # What was redacted meanwhile has given it another value.
-        facts["value"] = due[0]["value"]
-        return self.execute("DELETE FROM facts WHERE name = :name AND value = :value", facts) == 1
+        return self.facts.remove(UNSCRUBBED, due)
 
     def _rewrite(self) -> bool:
         """Write the whole file anew and empty its log; return False where others are in the way."""
@@ -126,15 +130,20 @@ class SqliteStore:
 
     def query(self, sql: str, params: Mapping[str, object] | None = None) -> list[Row]:
         """Return the rows that a statement gives."""
-        with self._explained():
+        try:
             cursor = self._db.conn.execute(sql, dict(params or {}))
-            names = [column[0] for column in cursor.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            rows = cursor.fetchall()
+        except sqlite3.Error as error:
+            self._explain(error)
+        names = [column[0] for column in cursor.description] if rows else []
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def execute(self, sql: str, params: Mapping[str, object] | None = None) -> int:
         """Run a statement and return how many rows it changed."""
-        with self._explained():
+        try:
             return self._db.conn.execute(sql, dict(params or {})).rowcount
+        except sqlite3.Error as error:
+            self._explain(error)
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
@@ -146,12 +155,15 @@ class SqliteStore:
             return
         with self._explained():
             db.conn.execute("BEGIN IMMEDIATE")
+            self._local.rings = False
             try:
                 yield
                 db.conn.execute("COMMIT")
             except BaseException:
                 db.rollback()
                 raise
+        if self._local.rings:
+            self._bell.ring()
 
     @property
     def _db(self) -> sqlite_utils.Database:
@@ -197,10 +209,13 @@ class SqliteStore:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.IntegrityError, sqlite3.DataError):
-            raise  # what was to be written is wrong, not the database: a mistake of ours
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}{_hint(error, Path(self.path))}") from error
+            self._explain(error)
+
+    def _explain(self, error: sqlite3.Error) -> NoReturn:
+        if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError)):
+            raise error  # what was to be written is wrong, not the database: a mistake of ours
+        raise StoreError(f"{self.path}: {error}{_hint(error, Path(self.path))}") from error
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -7,6 +7,7 @@ clock; `bridge.outbox` sends what it plans and records what it judges.
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,13 +48,15 @@ NO_CUSTOMER = "no id of this customer is known"
 class Capabilities:
     """Say what a vendor can express: shown in the README and the dashboard, and tested.
 
-    `update` is changing what it was told at all, `partial` changing the amount of a sale (partial
-    refunds), `disapprove` taking a sale back, `reapprove` giving it again, `repeatable` that a
-    repeated sale call is not counted twice, `askable` that it can be asked what it holds.
+    `pageview` is being told of visits; `update` is changing what it was told at all, `partial`
+    changing the amount of a sale (partial refunds), `disapprove` taking a sale back, `reapprove`
+    giving it again, `repeatable` that a repeated sale call is not counted twice, `askable` that it
+    can be asked what it holds.
     """
 
     sale: bool = True
     lead: bool = False
+    pageview: bool = False
     update: bool = False
     partial: bool = False
     disapprove: bool = False
@@ -90,8 +93,15 @@ class Vendor(ABC, Generic[S]):
     default_url: ClassVar[str]
     click_names: ClassVar[tuple[str, ...]] = ()
     """Names under which a payment's metadata may carry its click id, best first."""
-    landing_names: ClassVar[tuple[str, ...]] = ()
-    """Names of the URL parameters with which a visitor that it sent lands, best first."""
+    landing_kinds: ClassVar[tuple[Mapping[str, str], ...]] = ()
+    """URL parameters with which a visitor that it sent lands, and the kind of id in each, best
+    first: all those of one group must be there."""
+    landing_prefix: ClassVar[str] = ""
+    """Further parameters that begin so belong to that click, under their own names."""
+    cookie_names: ClassVar[tuple[str, ...]] = ()
+    """First-party cookies in which its own script keeps a click, best first."""
+    sees_visitors: ClassVar[bool] = False
+    """Whether it makes a click of who was seen and where (`capture`), without any id."""
     merges_clicks: ClassVar[bool] = False
     """Whether what a payment carries completes the stored click instead of replacing it."""
 
@@ -102,6 +112,20 @@ class Vendor(ABC, Generic[S]):
     def base_url(self) -> str:
         """Return the vendor's address, without a trailing slash."""
         return self.settings.base_url or self.default_url
+
+    @property
+    def wants_email(self) -> bool:
+        """Tell whether a call is to carry the customer's e-mail address."""
+        return False
+
+    def takes_email(self, address: str) -> bool:
+        """Tell whether it takes such an address; a call goes without one that it would refuse."""
+        return True
+
+    @property
+    def wants_pageviews(self) -> bool:
+        """Tell whether it is to be told of visits."""
+        return False
 
     def authorize(self) -> Mapping[str, str]:
         """Return the headers that carry the credentials; attached at send time and never stored."""
@@ -160,31 +184,48 @@ class Vendor(ABC, Generic[S]):
 
         Raises ValueError for a value that is no click.
         """
-        found = (parameters[name] for name in self.landing_names if parameters.get(name))
-        return next(map(self.read_click, found), None)
+        for kinds in self.landing_kinds:
+            if all(map(parameters.get, kinds)):
+                found = {kind: parameters[name] for name, kind in kinds.items()}
+                further = {each: parameters[each] for each in filter(self._is_further, parameters)}
+                return self.read_click(found | further)
+        return None
+
+    def _is_further(self, name: str) -> bool:
+        return bool(self.landing_prefix) and name.startswith(self.landing_prefix)
+
+    def lead_of(self, conversion: Conversion) -> str:
+        """Return the id under which it accepted the customer of a sale as a lead before, or ""."""
+        is_sale = conversion.kind is ConversionKind.SALE
+        return conversion.leads.get(self.name, "") if is_sale else ""
 
     def capture(self, context: Context) -> Click | None:
         """Make a click of what was seen beside a payment, for a vendor that has no click ids."""
         return None
 
 
-def without_call(conversion: Conversion, click: Click | None, title: str) -> str:
-    """Return why a vendor that has been told nothing is told nothing now, or ""."""
+def without_call(conversion: Conversion, click: Click | None, title: str, lead: str = "") -> str:
+    """Return why a vendor that has been told nothing is told nothing now, or "".
+
+    Where it accepted the customer as a `lead` before, a sale needs no click.
+    """
+    if conversion.kind is ConversionKind.PAGEVIEW:
+        return f"{title} is not told of visits"
     if conversion.status is Status.PARKED:
         return conversion.reason or "its sale has not arrived"
     if conversion.status is Status.DISAPPROVED:
         return f"all of it was given back before {title} was told"
     if conversion.kind is ConversionKind.SALE and conversion.value.minor <= 0:
         return "nothing was paid"
-    if not click:
+    if not (click or lead):
         return NO_CLICK
-    return "" if conversion.customer else NO_CUSTOMER
+    return "" if lead or conversion.customer else NO_CUSTOMER
 
 
 def told_for_good(conversion: Conversion, told: Told, why: str, remedy: str) -> Done | Skip:
     """Answer for a vendor that cannot change what it was told: Done, or why it stays wrong."""
     true = conversion.status is Status.APPROVED and conversion.value == told.amount
-    if true or conversion.kind is ConversionKind.LEAD:
+    if true or conversion.kind is not ConversionKind.SALE:
         return Done()
     return Skip(f"{why}: {told.amount} stays credited instead of {conversion.value}; {remedy}")
 
@@ -224,16 +265,30 @@ def opaque_id(value: object) -> str:
     return value.strip()
 
 
-def kinds_of_id(value: object, allowed: tuple[str, ...], default: str) -> dict[str, str]:
-    """Read a click that is a string (of the default kind) or an object of several kinds of id."""
+def kinds_of_id(
+    value: object, allowed: tuple[str, ...], default: str, further: re.Pattern[str] | None = None
+) -> dict[str, str]:
+    """Read a click that is a string (of the default kind) or an object of several kinds of id.
+
+    Beside at least one kind of id, such an object may hold `further` fields.
+    """
     if not isinstance(value, Mapping):
         return {default: opaque_id(value)}
-    unknown = sorted(set(map(str, value)) - set(allowed))
+    fields = {str(name): each for name, each in value.items()}
+    more = {name for name in fields if further and further.fullmatch(name)}
+    unknown = sorted(fields.keys() - set(allowed) - more)
     if unknown:
         raise ValueError(f"has no field {unknown[0]!r} (it may have {', '.join(allowed)})")
-    if not value:
+    if not fields.keys() - more:
         raise ValueError(f"needs one of {', '.join(allowed)}")
-    return {str(kind): opaque_id(each) for kind, each in value.items()}
+    return {name: _named_id(name, each) for name, each in fields.items()}
+
+
+def _named_id(name: str, value: object) -> str:
+    try:
+        return opaque_id(value)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
 
 
 AnyVendor = Vendor[Any]

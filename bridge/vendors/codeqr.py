@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 
 from pydantic import Field, SecretStr
@@ -49,6 +50,9 @@ PROCESSORS = {
     "shopify": "shopify",
 }
 CUSTOMER_LENGTH, INVOICE_LENGTH, METADATA_LENGTH = 100, 255, 10_000
+EMAIL_LENGTH = 100
+# It checks addresses, but does not say how: what may look wrong to it is better left out.
+PLAIN_EMAIL = re.compile(r"[\w+'-]+(\.[\w+'-]+)*@([\w-]+\.)+[A-Za-z]{2,}", re.ASCII)
 REFERENCE = "codeqr_id_"
 
 NO_REFUNDS = "CodeQR has no public refund call"
@@ -61,6 +65,11 @@ class CodeqrSettings(VendorSettings):
     api_key: SecretStr = Field(
         min_length=1, description="API key of a workspace owner, with scope `conversions.write`"
     )
+    send_email: bool = Field(
+        False,
+        description="`1`: leads and sales carry the customer's e-mail address "
+        "(needs BRIDGE_SECRET_KEY)",
+    )
 
 
 class Codeqr(Vendor[CodeqrSettings]):
@@ -72,7 +81,17 @@ class Codeqr(Vendor[CodeqrSettings]):
     settings_type = CodeqrSettings
     default_url = "https://api.codeqr.io"
     click_names = ("codeqr_click_id", "cq_id", "dub_id")
-    landing_names = ("cq_id", "dub_id")
+    landing_kinds = ({"cq_id": "click_id"}, {"dub_id": "click_id"})
+    cookie_names = ("cq_id", "dub_id")
+
+    @property
+    def wants_email(self) -> bool:
+        """Tell whether the merchant lets it have e-mail addresses."""
+        return self.settings.send_email
+
+    def takes_email(self, address: str) -> bool:
+        """Tell whether an address is as short and plain as its documents demand."""
+        return len(address) <= EMAIL_LENGTH and PLAIN_EMAIL.fullmatch(address) is not None
 
     def authorize(self) -> Mapping[str, str]:
         """Carry the key as a bearer token."""
@@ -82,14 +101,12 @@ class Codeqr(Vendor[CodeqrSettings]):
         """Tell a lead or a sale once; say why anything after it is not told."""
         if not told.nothing:
             return told_for_good(conversion, told, NO_REFUNDS, REMEDY)
-        click = conversion.clicks.get(self.name)
-        reason = without_call(conversion, click, self.title)
-        if reason or click is None:
+        click, lead = conversion.clicks.get(self.name, {}), self.lead_of(conversion)
+        if reason := without_call(conversion, click, self.title, lead):
             return Skip(reason)
-        lead = conversion.kind is ConversionKind.LEAD
-        if not lead and not units(conversion.value):
+        if conversion.kind is ConversionKind.SALE and not units(conversion.value):
             return Skip(f"{conversion.value} is less than the smallest amount CodeQR can count")
-        return _call(self, LEAD if lead else SALE, conversion, click)
+        return self._call(conversion, click, lead)
 
     def accept(self, call: Call, response: Response) -> Verdict:
         """Look into a 2xx: CodeQR also answers 200 where it recorded nothing."""
@@ -109,6 +126,27 @@ class Codeqr(Vendor[CodeqrSettings]):
         prefix, mark, click = reference.partition(REFERENCE)
         return {"click_id": click.strip()} if mark and not prefix and click.strip() else None
 
+    def _call(self, conversion: Conversion, click: Click, lead: str) -> Call:
+        """Return the event; CodeQR finds the click of a sale without one by the customer's lead."""
+        sale = conversion.kind is ConversionKind.SALE
+        step = SALE if sale else LEAD
+        return Call(
+            step=step,
+            url=f"{self.base_url}/track/{step}",
+            json={
+                **({"clickId": click["click_id"]} if click else {}),
+                "customerExternalId": within(lead or conversion.customer, CUSTOMER_LENGTH),
+                **(_sale(conversion) if sale else {"eventName": "Sign up", "mode": "wait"}),
+            },
+            address="customerEmail" if self.wants_email else "",
+            tells=Told(
+                steps=(step,),
+                amount=conversion.value if sale else None,
+                status=Status.APPROVED,
+                known_as=conversion.order if sale else conversion.customer,
+            ),
+        )
+
 
 def units(amount: Money) -> int:
     """Return an amount as CodeQR counts it: in whole units by its own list, else in hundredths."""
@@ -126,25 +164,6 @@ def within(id: str, length: int) -> str:
     digest = hashlib.sha256(units).hexdigest()[:32]
     start = units[: 2 * (length - len(digest) - 1)].decode("utf-16-le", errors="ignore")
     return f"{start}-{digest}"
-
-
-def _call(vendor: Codeqr, step: str, conversion: Conversion, click: Click) -> Call:
-    body = {
-        "clickId": click["click_id"],
-        "customerExternalId": within(conversion.customer, CUSTOMER_LENGTH),
-    }
-    more = _sale(conversion) if step == SALE else {"eventName": "Sign up", "mode": "wait"}
-    return Call(
-        step=step,
-        url=f"{vendor.base_url}/track/{step}",
-        json={**body, **more},
-        tells=Told(
-            steps=(step,),
-            amount=conversion.value if step == SALE else None,
-            status=Status.APPROVED,
-            known_as=conversion.order,
-        ),
-    )
 
 
 def _sale(conversion: Conversion) -> dict[str, object]:

@@ -6,6 +6,7 @@ change both ways; after a call of unknown outcome REST 1.6 tells what is there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -31,6 +32,7 @@ from bridge.model import (
 )
 from bridge.money import Money
 from bridge.vendors.base import (
+    MAX_ID_LENGTH,
     Capabilities,
     Vendor,
     VendorSettings,
@@ -40,17 +42,14 @@ from bridge.vendors.base import (
     without_call,
 )
 
-SALE, LEAD, LOOK_UP = "sale", "lead", "look_up"
+SALE, LEAD, UPDATE_LEAD, LOOK_UP = "sale", "lead", "update_lead", "look_up"
 CREATE_PATH, UPDATE_PATH = "/1.7/pb/con/c/", "/1.7/pb/con/u/"
-CUSTOMER_PATH = "/1.7/pb/cus/c/"
-LOOK_UP_PATH = "/1.6/conversions/"
+CUSTOMER_PATH, UPDATE_CUSTOMER_PATH = "/1.7/pb/cus/c/", "/1.7/pb/cus/u/"
+REST_PATH = "/1.6/conversions/"
 CLICK_KINDS = ("coupon", "click_id", "referral_code", "asset_id", "source_id")
-# What its links carry, best first: https://docs.tapfiliate.com (parameters of an affiliate's link)
-LANDING_KINDS = (
-    {"click_id": "click_id"},
-    {"tap_a": "asset_id", "tap_s": "source_id"},
-    {"ref": "referral_code"},
-)
+# A link's tm_key=value becomes meta_data {key: value}.
+META = "tm_"
+META_NAME = re.compile(META + r"[A-Za-z0-9_]{1,60}")
 CREATES = frozenset({SALE, LEAD})
 TAKEN_WORDS = ("unique", "already", "taken", "exists", "duplicate")
 
@@ -76,6 +75,14 @@ class Tapfiliate(Vendor[TapfiliateSettings]):
     settings_type = TapfiliateSettings
     default_url = "https://api.tapfiliate.com"
     click_names = ("tapfiliate_click_id", "tap_click_id")
+    # https://docs.tapfiliate.com (parameters of an affiliate's link); its cookie tap_vid names the
+    # visitor, not a click.
+    landing_kinds = (
+        {"click_id": "click_id"},
+        {"tap_a": "asset_id", "tap_s": "source_id"},
+        {"ref": "referral_code"},
+    )
+    landing_prefix = META
 
     def authorize(self) -> Mapping[str, str]:
         """Carry the key in a header of its own."""
@@ -87,15 +94,14 @@ class Tapfiliate(Vendor[TapfiliateSettings]):
             return self._look_up(conversion, told)
         if told.amount is not None:
             return self._keep_true(conversion, told)
+        click, lead = conversion.clicks.get(self.name, {}), self.lead_of(conversion)
         if LEAD in told.steps:
-            return Done()
-        click = conversion.clicks.get(self.name)
-        reason = without_call(conversion, click, self.title)
-        if reason or click is None:
+            return self._update_lead(conversion, click, told)
+        if reason := without_call(conversion, click, self.title, lead):
             return Skip(reason)
         if conversion.kind is ConversionKind.LEAD:
             return self._lead(conversion, click)
-        return self._sale(conversion, click, told)
+        return self._sale(conversion, click, lead, told)
 
     def accept(self, call: Call, response: Response) -> Verdict:
         """Believe a 2xx only where it holds what was asked for: pages of HTML come with any.
@@ -120,37 +126,46 @@ class Tapfiliate(Vendor[TapfiliateSettings]):
         if not taken or response.status not in {400, 409, 422}:
             return Dead(words)
         if call.step == LEAD:
-            return call.tells
+            # There, but who knows with which metadata.
+            return replace(call.tells, details={})
         # There, but perhaps not yet found by a look-up: it is looked up (again), for three days.
         return Unknown(words) if call.step == SALE else Dead(words)
 
     def read_click(self, value: object) -> Click:
-        """Read a click id, or an object with a referral code, a coupon, or asset and source."""
-        kinds = kinds_of_id(value, CLICK_KINDS, "click_id")
+        """Read a click id, or an object with a referral code, a coupon, or asset and source.
+
+        The object may be written as a string, as a payment's metadata holds nothing else, and may
+        hold the metadata of the link.
+        """
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            value = json_object(value)
+            if not value:
+                raise ValueError("is neither an id nor a JSON object")
+        kinds = kinds_of_id(value, CLICK_KINDS, "click_id", META_NAME)
         if ("asset_id" in kinds) is not ("source_id" in kinds):
             raise ValueError("needs asset_id and source_id together")
         return kinds
 
     def read_landing(self, parameters: Mapping[str, str]) -> Click | None:
-        """Read a click id, an asset and its source, or an affiliate's referral code."""
-        for kinds in LANDING_KINDS:
-            if all(map(parameters.get, kinds)):
-                return self.read_click({kind: parameters[name] for name, kind in kinds.items()})
-        return None
+        """Find the click; metadata that cannot be kept is no reason to lose it."""
+        kept = {name: text for name, text in parameters.items() if _is_kept(name, text)}
+        return super().read_landing(kept)
 
     # ── calls ──
 
-    def _sale(self, conversion: Conversion, click: Click, told: Told) -> Call:
+    def _sale(self, conversion: Conversion, click: Click, lead: str, told: Told) -> Call:
+        """Make the sale; REST 1.6 finds the click of one without any by its customer."""
         order = told.known_as or conversion.order
         return Call(
             step=SALE,
-            url=self.base_url + CREATE_PATH,
+            url=self.base_url + (CREATE_PATH if click else REST_PATH),
             json={
                 **_attribution(click),
                 "external_id": order,
                 "amount": conversion.value.major,
                 "currency": conversion.value.currency,
-                "customer_id": conversion.customer,
+                "customer_id": lead or conversion.customer,
+                **_meta_data(click),
             },
             repeatable=False,
             tells=Told(
@@ -162,9 +177,30 @@ class Tapfiliate(Vendor[TapfiliateSettings]):
         )
 
     def _lead(self, conversion: Conversion, click: Click) -> Call:
-        body = {**_attribution(click), "customer_id": conversion.customer, "status": "lead"}
-        tells = Told(steps=(LEAD,), status=Status.APPROVED, known_as=conversion.customer)
-        return Call(step=LEAD, url=self.base_url + CUSTOMER_PATH, json=body, tells=tells)
+        who = conversion.customer
+        more = _meta_data(click)
+        return Call(
+            step=LEAD,
+            url=self.base_url + CUSTOMER_PATH,
+            json={**_attribution(click), "customer_id": who, "status": "lead", **more},
+            tells=Told(steps=(LEAD,), status=Status.APPROVED, known_as=who, details=_meta(click)),
+        )
+
+    def _update_lead(self, conversion: Conversion, click: Click, told: Told) -> Plan:
+        """Tell of new metadata, together with the old: nothing says whether that would stay.
+
+        What is gone from the link cannot be taken back, and stays.
+        """
+        meta = {**told.details, **_meta(click)}
+        if meta == told.details:
+            return Done()
+        tells = told.also(UPDATE_LEAD, status=Status.APPROVED)
+        return Call(
+            step=UPDATE_LEAD,
+            url=self.base_url + UPDATE_CUSTOMER_PATH,
+            json={"customer_id": told.known_as or conversion.customer, "meta_data": meta},
+            tells=replace(tells, details=meta),
+        )
 
     def _look_up(self, conversion: Conversion, told: Told) -> Call:
         """Ask what is there; `tells` is what is told if it is the sale we tried to make."""
@@ -172,7 +208,7 @@ class Tapfiliate(Vendor[TapfiliateSettings]):
         return Call(
             step=LOOK_UP,
             method="GET",
-            url=self.base_url + LOOK_UP_PATH,
+            url=self.base_url + REST_PATH,
             query={"external_id": order},
             asks=True,
             tells=Told(
@@ -232,6 +268,26 @@ class Tapfiliate(Vendor[TapfiliateSettings]):
 def _attribution(click: Click) -> dict[str, str]:
     """Return the ids of a click in the order in which Tapfiliate prefers them."""
     return {kind: click[kind] for kind in CLICK_KINDS if kind in click}
+
+
+def _meta(click: Click) -> dict[str, str]:
+    """Return the metadata of the link that was clicked."""
+    return {name.removeprefix(META): click[name] for name in click if name.startswith(META)}
+
+
+def _meta_data(click: Click) -> dict[str, object]:
+    meta = _meta(click)
+    return {"meta_data": meta} if meta else {}
+
+
+def _is_kept(name: str, text: str) -> bool:
+    """Tell whether a parameter of a landing address is fit for a click, if it is metadata."""
+    if not name.startswith(META):
+        return True
+    return (
+        META_NAME.fullmatch(name) is not None
+        and 0 < len(text.strip()) <= len(text) <= MAX_ID_LENGTH
+    )
 
 
 def _is(conversion: Mapping[str, object], order: str) -> bool:

@@ -23,6 +23,7 @@ from bridge.model import (
     Conversion,
     ConversionKind,
     Dead,
+    Done,
     Item,
     Plan,
     Response,
@@ -32,6 +33,7 @@ from bridge.model import (
     Verdict,
 )
 from bridge.vendors.base import (
+    NO_CLICK,
     Capabilities,
     Vendor,
     VendorSettings,
@@ -52,6 +54,7 @@ NOBODY = (
     "seen before the purchase"
 )
 
+NO_PAGEVIEWS = "Tracify is not told of visits (TRACIFY_PAGEVIEWS=1 tells it)"
 NO_REFUNDS = "Tracify has no refund call"
 REMEDY = "ask Tracify to correct it"
 
@@ -66,35 +69,44 @@ class TracifySettings(VendorSettings):
         "purchase", description="send a sale as `purchase` or as `conversion`"
     )
     decimal_mark: Literal[".", ","] = Field(".", description="decimal mark of amounts: `.` or `,`")
+    pageviews: bool = Field(False, description="`1`: tell it of captured landings, as `pageview`")
 
 
 class Tracify(Vendor[TracifySettings]):
-    """Tell Tracify of sales."""
+    """Tell Tracify of sales, and of visits."""
 
     name = "tracify"
     title = "Tracify"
     kind = "analytics"
-    capabilities = Capabilities(repeatable=True)
+    capabilities = Capabilities(pageview=True, repeatable=True)
     settings_type = TracifySettings
     default_url = "https://api.tracify.ai"
     merges_clicks = True
+    sees_visitors = True
+    landing_prefix = "trc_"
+
+    @property
+    def wants_pageviews(self) -> bool:
+        """Tell whether the merchant lets it have visits."""
+        return self.settings.pageviews
 
     def authorize(self) -> Mapping[str, str]:
         """Carry the token in a header of its own."""
         return {"tracify-token": self.settings.token.get_secret_value()}
 
     def next_call(self, conversion: Conversion, told: Told) -> Plan:
-        """Tell a sale once; say why anything after it is not told."""
+        """Tell a sale or a visit once; say why anything after it is not told."""
         if conversion.kind is ConversionKind.LEAD:
             return Skip("Tracify takes no leads")
+        if conversion.kind is ConversionKind.PAGEVIEW:
+            return self._visit(conversion, told)
         if not told.nothing:
             return told_for_good(conversion, told, NO_REFUNDS, REMEDY)
         click = conversion.clicks.get(self.name)
         reason = without_call(conversion, click, self.title)
         if reason or click is None:
             return Skip(reason)
-        known = any(click.get(kind) for kind in IDENTITY)
-        return self._sale(conversion, click) if known else Skip(NOBODY)
+        return self._sale(conversion, click) if _is_known(click) else Skip(NOBODY)
 
     def accept(self, call: Call, response: Response) -> Verdict:
         """Look into a 200: Tracify says there whether it took the event."""
@@ -133,25 +145,54 @@ class Tracify(Vendor[TracifySettings]):
         }
         return hashes | {k: v for k, v in place.items() if v} | campaign if hashes else None
 
+    # ── calls ──
+
+    def _visit(self, conversion: Conversion, told: Told) -> Plan:
+        if not told.nothing:
+            return Done()
+        click = conversion.clicks.get(self.name)
+        if not self.settings.pageviews:
+            return Skip(NO_PAGEVIEWS)
+        if not click:
+            return Skip(NO_CLICK)
+        if not _is_known(click):
+            return Skip(NOBODY)
+        # Nothing says that a repeated visit is told apart. Nobody is paid by one, so one that is
+        # counted twice does less harm than one whose campaign is lost.
+        tells = Told(steps=("pageview",), status=Status.APPROVED, known_as=conversion.order)
+        return self._call("pageview", conversion, click, self._place(click), tells)
+
     def _sale(self, conversion: Conversion, click: Click) -> Call:
+        tells = Told(
+            steps=("sale",),
+            amount=conversion.value,
+            status=Status.APPROVED,
+            known_as=conversion.order,
+        )
+        data = self._data(conversion, click)
+        return self._call(self.settings.event, conversion, click, data, tells)
+
+    def _call(
+        self,
+        kind: str,
+        conversion: Conversion,
+        click: Click,
+        data: Mapping[str, str],
+        tells: Told,
+    ) -> Call:
         event = {
             "url": self._url(click),
             "customer_site_id": str(self.settings.customer_site_id),
-            "identity_data": {click[kind]: n for kind, n in IDENTITY.items() if click.get(kind)},
+            "identity_data": {click[each]: n for each, n in IDENTITY.items() if click.get(each)},
             "datetime": f"{conversion.occurred_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
-            "type": self.settings.event,
-            "data": self._data(conversion, click),
+            "type": kind,
+            "data": data,
         }
         return Call(
-            step="sale",
+            step=tells.steps[-1],
             url=self.base_url + EVENTS_PATH,
             json={"events": [event]},
-            tells=Told(
-                steps=("sale",),
-                amount=conversion.value,
-                status=Status.APPROVED,
-                known_as=conversion.order,
-            ),
+            tells=tells,
         )
 
     def _url(self, click: Click) -> str:
@@ -161,16 +202,19 @@ class Tracify(Vendor[TracifySettings]):
         url = click.get("url", "")
         return url if url.startswith(("https://", "http://")) else shop
 
-    def _data(self, conversion: Conversion, click: Click) -> dict[str, str]:
-        mark = self.settings.decimal_mark
-        amount = conversion.value.format(2, mark)
-        data = {
+    def _place(self, click: Click) -> dict[str, str]:
+        """Return where the visitor was, where they came from, and by which campaign."""
+        return {
             "origin": self.settings.origin,
-            "currency": conversion.value.currency,
-            "amount": amount,
             **({"Referer": click["referrer"]} if click.get("referrer") else {}),
             **{name: text for name, text in click.items() if _is_campaign(name)},
         }
+
+    def _data(self, conversion: Conversion, click: Click) -> dict[str, str]:
+        mark = self.settings.decimal_mark
+        amount = conversion.value.format(2, mark)
+        money = {"currency": conversion.value.currency, "amount": amount}
+        data = self._place(click) | money
         if self.settings.event == "conversion":
             # The vendor's page says `amount`, its own clients send `value`.
             return {**data, "conversion_id": conversion.order, "value": amount}
@@ -197,6 +241,11 @@ def _lines(items: Iterable[Item], mark: str) -> dict[str, str]:
             f"QTY{at}": str(item.quantity),
         }
     return lines
+
+
+def _is_known(click: Click) -> bool:
+    """Tell whether a click says who it is of."""
+    return any(click.get(kind) for kind in IDENTITY)
 
 
 def _query(url: str) -> str:

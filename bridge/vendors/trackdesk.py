@@ -7,6 +7,7 @@ can never be changed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 from urllib.parse import unquote
 
@@ -75,7 +76,8 @@ class Trackdesk(Vendor[TrackdeskSettings]):
     settings_type = TrackdeskSettings
     default_url = ""
     click_names = ("trackdesk_click_id", "trakdesk_cid", "trackdesk_cid")
-    landing_names = ("cid",)
+    landing_kinds = ({"cid": "cid"},)
+    cookie_names = ("trakdesk_cid",)
 
     @property
     def base_url(self) -> str:
@@ -95,13 +97,12 @@ class Trackdesk(Vendor[TrackdeskSettings]):
             return self._keep_status(conversion, told, told.amount)
         if LEAD in told.steps:
             return Done()
-        click = conversion.clicks.get(self.name)
-        reason = without_call(conversion, click, self.title)
-        if reason or click is None:
+        click, lead = conversion.clicks.get(self.name, {}), self.lead_of(conversion)
+        if reason := without_call(conversion, click, self.title, lead):
             return Skip(reason)
         if conversion.kind is ConversionKind.LEAD:
             return self._lead(conversion, click, told)
-        return self._create(SALE, conversion, click, told)
+        return self._sale(conversion, click or {"external_cid": lead}, lead, told)
 
     def judge(self, call: Call, response: Response) -> Verdict:
         """Take a duplicate for what it is, whatever its 4xx: the conversion is there already.
@@ -148,35 +149,46 @@ class Trackdesk(Vendor[TrackdeskSettings]):
 
     def _lead(self, conversion: Conversion, click: Click, told: Told) -> Call:
         """Link the click to the customer's id first, so that later sales find it by that."""
+        who = told.known_as or conversion.customer
         if LINK in told.steps or "cid" not in click:
-            return self._create(LEAD, conversion, click, told)
+            # Only by an id that is linked can a sale without a click be told.
+            linked = LINK in told.steps or click.get("external_cid") == who
+            tells = replace(told.also(LEAD, status=Status.APPROVED), known_as=who if linked else "")
+            return self._create(tells, conversion, click, who, {})
         body = {
             "cid": click["cid"],
-            "externalCid": conversion.customer,
+            "externalCid": who,
             "revenueOriginId": self.settings.revenue_origin_id,
         }
-        tells = Told(steps=(*told.steps, LINK))
+        tells = Told(steps=(*told.steps, LINK), known_as=who)
         return Call(step=LINK, url=self.base_url + LINK_PATH, json=body, tells=tells)
 
-    def _create(self, step: str, conversion: Conversion, click: Click, told: Told) -> Call:
-        sale = step == SALE
+    def _sale(self, conversion: Conversion, click: Click, lead: str, told: Told) -> Call:
+        value = conversion.value
+        tells = replace(
+            told.also(SALE, status=Status.APPROVED, amount=value), known_as=conversion.order
+        )
+        money = {"amount": {"value": value.format()}, "currency": {"code": value.currency}}
+        return self._create(tells, conversion, click, lead or conversion.customer, money)
+
+    def _create(
+        self,
+        tells: Told,
+        conversion: Conversion,
+        click: Click,
+        customer: str,
+        money: Mapping[str, object],
+    ) -> Call:
         by = {"cid": click["cid"]} if "cid" in click else {"externalCid": click["external_cid"]}
-        body: dict[str, object] = {
+        body = {
             **by,
             "conversionTypeCode": self._type(conversion),
             "externalId": conversion.order,
-            "customerId": conversion.customer,
+            "customerId": customer,
             "revenueOriginId": self.settings.revenue_origin_id,
+            **money,
         }
-        if sale:
-            body["amount"] = {"value": conversion.value.format()}
-            body["currency"] = {"code": conversion.value.currency}
-        tells = Told(
-            steps=(*told.steps, step),
-            amount=conversion.value if sale else None,
-            status=Status.APPROVED,
-            known_as=conversion.order,
-        )
+        step = tells.steps[-1]
         return Call(step=step, url=self.base_url + CONVERSION_PATH, json=body, tells=tells)
 
     def _keep_status(self, conversion: Conversion, told: Told, amount: Money) -> Plan:

@@ -6,13 +6,15 @@ from http import HTTPStatus
 
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from bridge import config as settings
 from bridge import logs
 from bridge.config import Config
 from bridge.errors import StoreError, WebhookError
 from bridge.store import WEB_PATIENCE, Store, open_store
-from bridge.web import clicks, health, webhooks
+from bridge.web import clicks, health, script, webhooks
+from bridge.web.browsers import RateLimit
 from bridge.web.state import MAX_BODY, State
 
 CODES = {413: "too_large"}
@@ -28,14 +30,24 @@ def create_app(config: Config | None = None, store: Store | None = None) -> Flas
     # A redirect counts as a failure with every provider, so no address is ever corrected by one.
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["bridge"] = State(config=config, store=store)
-    for area in (webhooks, clicks, health):
+    rate_limit = RateLimit(config.settings.clicks_per_minute)
+    app.extensions["bridge"] = State(config=config, store=store, rate_limit=rate_limit)
+    _trust_proxies(app, config.settings.trusted_proxies)
+    for area in (webhooks, clicks, health, script):
         app.register_blueprint(area.area)
     app.register_error_handler(WebhookError, _refused)
     app.register_error_handler(StoreError, _unavailable)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _our_fault)
     return app
+
+
+def _trust_proxies(app: Flask, count: int) -> None:
+    """Take a visitor's address from what so many proxies of the merchant's say it is."""
+    if count:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=count, x_proto=count, x_host=0, x_port=0, x_prefix=0
+        )
 
 
 def error(status: int, code: str, message: str) -> tuple[Response, int]:
@@ -56,7 +68,7 @@ def _unavailable(failure: StoreError) -> tuple[Response, int]:
 def _http_error(problem: HTTPException) -> tuple[Response, int]:
     status = HTTPStatus(problem.code or 500)
     message = problem.description or status.phrase
-    if status == 413:
+    if status == 413 and message == type(problem).description:  # werkzeug's own words
         message = f"the body is larger than {MAX_BODY // 2**20} MiB"
     answer, _ = error(status, CODES.get(status, status.name.lower()), message)
     answer.headers.extend(  # such as Allow, of a 405

@@ -86,7 +86,8 @@ def _customer(event: Event, customer: Json, _: PaddleSettings) -> Payment:
     """Read the e-mail behind a customer id, which transactions do not hold."""
     context = _context(customer, customer.get("email"))
     who = {**customer, "customer_id": _named(event, customer)}
-    return _payment(event, who, PaymentKind.LINK, [], context=context)
+    kind = PaymentKind.LEAD if event.type == "customer.created" else PaymentKind.LINK
+    return _payment(event, who, kind, [], context=context)
 
 
 # ── adjustments ──────────────────────────────────────────────────────────────────────────────────

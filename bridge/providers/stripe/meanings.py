@@ -231,7 +231,7 @@ def _customer(event: Event, customer: Json, _: StripeSettings) -> list[Payment]:
         Payment(
             id=named(event, customer),
             provider=event.provider,
-            kind=PaymentKind.LINK,
+            kind=PaymentKind.LEAD if event.type == "customer.created" else PaymentKind.LINK,
             occurred_at=event.occurred_at,
             references=frozenset(),
             test=event.test,

@@ -1,0 +1,44 @@
+"""Succession: a conversion whose payments now belong to others leaves them what was told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from bridge.model import Conversion, Status
+from bridge.store import Store
+from bridge.store.rows import DeliveryRow, DeliveryState
+
+
+def hand_over(store: Store, gone: Conversion, others: Sequence[Conversion], now: datetime) -> bool:
+    """Hand what the vendors were told of a conversion, and its history, to those in its place.
+
+    Returns False where a vendor was told of those as well, or is just being told.
+    """
+    rows = store.deliveries.of_conversion(gone.id)
+    handed = [_pass_on(store, row, gone, others, now) for row in rows]
+    return all(handed)
+
+
+def _pass_on(
+    store: Store, row: DeliveryRow, gone: Conversion, others: Sequence[Conversion], now: datetime
+) -> bool:
+    """Hand on one delivery: not while a call is being sent, nor a sale that was taken back."""
+    being_sent = row.state is DeliveryState.SENDING and row.in_flight is not None
+    if being_sent or row.told.status is Status.DISAPPROVED:
+        return False
+    ids = (f"{each.id}@{row.vendor}" for each in others)
+    heirs = [heir for each in ids if (heir := store.deliveries.get(each))]
+    told = row.told
+    if not _is_blank(row):
+        heirs = list(filter(_is_blank, heirs))
+        told = replace(told, known_as=told.known_as or gone.order)
+    if heirs:
+        store.deliveries.hand_over(row, heirs[0].id, told, now)
+    return bool(heirs) or _is_blank(row)
+
+
+def _is_blank(row: DeliveryRow) -> bool:
+    """Tell whether a vendor cannot know of a conversion yet."""
+    return row.told.nothing and row.in_flight is None
