@@ -37,6 +37,10 @@ from bridge.model import Click, Context
 from bridge.providers.base import EARLIEST
 from bridge.vendors.base import MAX_ID_LENGTH, AnyVendor, opaque_id
 
+WORDS = {
+    "extra_forbidden": "is not a field here",
+    "timezone_aware": "needs its zone, as in 2026-11-20T12:00:00Z",
+}
 # What would identify a person in clear if it were kept as it came.
 NO_ADDRESS = re.compile(r"[\s<>,;]")
 RAW = frozenset({"email", "ip", "ip_address", "user_agent", "useragent"})
@@ -261,7 +265,7 @@ class Reader:
     def _landed(self, url: str, clicks: Mapping[str, object]) -> dict[str, Click]:
         """Return the clicks in the address of the page, of vendors that none was given for."""
         found: dict[str, Click] = {}
-        for name, vendor in self.vendors.items():
+        for name, vendor in self.vendors.items() if url else ():
             try:
                 click = vendor.read_landing(dict(parse_qsl(urlsplit(url).query)))
                 _check_printable(click or {})
@@ -309,7 +313,7 @@ def keys_of(ids: Mapping[str, str], email_secret: bytes) -> tuple[str, ...]:
 def _field(problem: Any) -> tuple[str, str]:
     name = ".".join(_plain(str(part)) for part in problem["loc"]) or "body"
     text = problem["msg"].removeprefix("Value error, ")
-    return name, "is not a field here" if problem["type"] == "extra_forbidden" else text
+    return name, WORDS.get(problem["type"], text)
 
 
 def _plain(name: str) -> str:

@@ -110,9 +110,10 @@ class Intake:
     def refresh_customer(self, keys: Iterable[str], now: datetime) -> None:
         """Credit the orders of a customer anew: a click, an alias or a lead has come to light."""
         everyone = self._store.customers.sharers(keys)
-        self._store.orders.join_leads(everyone)
-        for order in sorted(self._store.orders.of_keys(everyone)):
-            self.refresh(order, now)
+        if self._store.orders.of_keys(everyone):  # mostly somebody new, who has bought nothing
+            self._store.orders.join_leads(everyone)
+            for order in sorted(self._store.orders.of_keys(everyone)):
+                self.refresh(order, now)
 
     def redact(self, found: Found, now: datetime) -> Erased:
         """Remove what belongs to a person, and look at what is still to be told without it."""
@@ -137,7 +138,7 @@ class Intake:
         add = partial(customers.add_clicks, exact=capture.exact, source="api")
         added = add(capture.clicks, keys, capture.captured_at)
         added |= add(capture.landed, keys, capture.captured_at, landed=True)
-        if changed or added:
+        if known and (changed or added):  # who is new to us has bought nothing that waits
             self.refresh_customer(changed.union(keys), now)
         for event in self._made_of(capture, lead=lead):
             self._store.events.add(event, now)

@@ -57,8 +57,8 @@ def as_lead(payment: Payment, secret: bytes, again: int = 0) -> Payment:
     """
     keys = strongest_first(payment.keys)
     naming = [key for key in keys if is_hard(key)] or keys[:1]
-    text = "{key}\n{again}" if again else "{key}"
-    names = [f"lead_{_hashed(text.format(key=key, again=again), secret)}" for key in naming]
+    labels = [f"{key}\n{again}" if again else key for key in naming]
+    names = [f"lead_{_hashed(label, secret)}" for label in labels]
     return replace(payment, provider=PROVIDER, id=names[0], references=frozenset(names))
 
 

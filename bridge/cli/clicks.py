@@ -7,7 +7,7 @@ import hmac
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from io import BufferedReader
 from itertools import islice
@@ -98,7 +98,7 @@ def import_(file: Path, dry_run: bool, refused: Path | None, again: bool, json_:
     """
     if file.suffix.lower() not in ENDINGS:
         raise click.BadParameter(f"must end in {' or '.join(ENDINGS)}", param_hint="FILE")
-    with opened() as session, file.open("rb") as content:
+    with opened(bulk=True) as session, file.open("rb") as content:
         job = Import(session, file, content, again=again)
         already = bool(job.report.finished_at) and not dry_run
         if not already:
@@ -171,7 +171,8 @@ class Import:
         for row in batch:
             self.report.rows += 1
             try:
-                captures.append(self._reader.read(row.read(), now))
+                capture = self._reader.read(row.read(), now)
+                captures.append(replace(capture, url=""))  # visits of long ago are not told of
             except UnfitError as error:
                 reason = reason_of(error)
                 self.report.refuse(row, reason)

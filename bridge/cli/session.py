@@ -27,11 +27,11 @@ class Session:
 
 
 @contextmanager
-def opened(*, quiet: bool = True) -> Iterator[Session]:
-    """Read the settings and open a store that is migrated."""
+def opened(*, quiet: bool = True, bulk: bool = False) -> Iterator[Session]:
+    """Read the settings and open a store that is migrated; with `bulk`, to write much."""
     config = settings.load()
     logs.configure(logs.Redactor(config.secrets()), quiet=quiet)
-    store = open_store(config.database_url)
+    store = open_store(config.database_url, bulk=bulk)
     try:
         store.check()
         yield Session(config, store)

@@ -62,12 +62,13 @@ class Store(Protocol):
 PATIENCE, WEB_PATIENCE = 20.0, 4.0
 
 
-def open_store(url: str, patience: float = PATIENCE) -> Store:
+def open_store(url: str, patience: float = PATIENCE, *, bulk: bool = False) -> Store:
     """Open the store at a DATABASE_URL; raise ConfigError for an address nothing here can open.
 
-    `patience` is how many seconds a write waits for other writers before it fails.
+    `patience` is how many seconds a write waits for other writers before it fails; `bulk` gives
+    room to somebody who writes much.
     """
     if url.startswith(SQLITE) and url != SQLITE:
-        return SqliteStore(url.removeprefix(SQLITE), patience)
+        return SqliteStore(url.removeprefix(SQLITE), patience, bulk=bulk)
     scheme = url.partition(":")[0]
     raise ConfigError(f"DATABASE_URL begins with {scheme!r}: it must be sqlite:///path/to/file.db")

@@ -154,6 +154,8 @@ class Bonds:
 
     def _add(self, customer: str, strangers: Sequence[str]) -> set[str]:
         self._put(dict.fromkeys(strangers, customer))
+        if customer in strangers:
+            return set(strangers)
         return companions(self._db, ALIASES, [customer]) if strangers else set()
 
     def _work_out(self, keys: Sequence[str]) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 
 from bridge.attribution import StoredClick
 from bridge.codec import dumps, from_iso, iso, loads
@@ -79,27 +80,17 @@ class Customers:
         landed: bool = False,
     ) -> bool:
         """Store clicks, one a vendor, under a customer's keys; return False where all are known."""
-        at = iso(captured_at)
-        named = [source, at if exact else "", landed]
-        values, params = [], dict[str, object]()
-        for number, (vendor, click) in enumerate(clicks.items()):
-            text = _written(click)
-            values.append(
-                f"(:id{number}, :key, :vendor{number}, :value{number}, :keys, :at, :exact, "
-                ":source, :landed)"
-            )
-            params[f"id{number}"] = _click_id(sorted(keys), [vendor, text, *named])
-            params |= {f"vendor{number}": vendor, f"value{number}": text}
-        if not values:
+        if not clicks:
             return False
-        added = self._db.query(
-            f"""INSERT INTO clicks (id, key, vendor, value, keys, captured_at, exact, source,
-                    landed)
-                VALUES {", ".join(values)} ON CONFLICT (id) DO NOTHING RETURNING id""",  # noqa: S608
-            params
-            | {"key": keys[0], "keys": dumps(list(keys)), "at": at}
-            | {"exact": int(exact), "source": source, "landed": int(landed)},
-        )
+        at, owner = iso(captured_at), dumps(sorted(keys))
+        params: dict[str, object] = {"key": keys[0], "keys": dumps(list(keys)), "at": at}
+        params |= {"source": source, "exact": int(exact), "landed": int(landed)}
+        for number, (vendor, click) in enumerate(clicks.items()):
+            text = dumps(dict(sorted(click.items())) if isinstance(click, Mapping) else click)
+            named = (vendor, at if exact else "", str(landed), text, source)
+            params |= {f"vendor{number}": vendor, f"value{number}": text}
+            params[f"id{number}"] = _click_id(owner, named)
+        added = self._db.query(_inserting(len(clicks)), params)
         pairs = [(key, row["id"]) for key in sorted(set(keys)) for row in added]
         insert_all(self._db, "INSERT INTO click_keys (key, click) VALUES :pairs", pairs)
         return bool(added)
@@ -122,7 +113,7 @@ class Customers:
         At most so many; returns how many.
         """
         rows = self._db.query(
-            """SELECT click_keys.key, click_keys.click FROM click_keys
+            """SELECT click_keys.key, clicks.id, clicks.keys FROM click_keys
                JOIN clicks ON clicks.id = click_keys.click
                WHERE click_keys.key >= 'anonymous:' AND click_keys.key < 'anonymous;'
                    AND clicks.captured_at < :before
@@ -132,13 +123,16 @@ class Customers:
             {"before": iso(before), "most": most},
         )
         for row in rows:
-            key, click = {"key": row["key"]}, {"click": row["click"]}
-            self._db.execute("DELETE FROM click_keys WHERE click = :click", click)
-            self._db.execute("DELETE FROM clicks WHERE id = :click", click)
+            for key in loads(row["keys"]):
+                self._db.execute(
+                    "DELETE FROM click_keys WHERE key = :key AND click = :id",
+                    {"key": key, "id": row["id"]},
+                )
+            self._db.execute("DELETE FROM clicks WHERE id = :id", {"id": row["id"]})
             self._db.execute(
                 """DELETE FROM aliases WHERE key = :key
                    AND NOT EXISTS (SELECT 1 FROM click_keys WHERE key = :key)""",
-                key,
+                {"key": row["key"]},
             )
         return len(rows)
 
@@ -151,16 +145,23 @@ class Customers:
         return dict(rows[0])
 
 
-def _written(click: object) -> str:
-    return dumps(dict(sorted(click.items())) if isinstance(click, Mapping) else click)
-
-
-def _click_id(keys: Sequence[str], named: Sequence[object]) -> str:
-    """Name a click by all that it is; those of a customer begin alike, to lie side by side."""
-    owner, whole = (
-        hashlib.sha256(dumps(each).encode()).hexdigest() for each in (keys, [keys, *named])
+@cache
+def _inserting(count: int) -> str:
+    """Return the statement that stores so many clicks, unless they are stored."""
+    values = ", ".join(
+        f"(:id{at}, :key, :vendor{at}, :value{at}, :keys, :at, :exact, :source, :landed)"
+        for at in range(count)
     )
-    return owner[:8] + whole[:24]
+    return f"""INSERT INTO clicks (id, key, vendor, value, keys, captured_at, exact, source,
+                   landed)
+               VALUES {values} ON CONFLICT (id) DO NOTHING RETURNING id"""  # noqa: S608
+
+
+def _click_id(owner: str, named: Iterable[str]) -> str:
+    """Name a click by all that it is; those of a customer begin alike, to lie side by side."""
+    whole = "\n".join((owner, *named))
+    near, own = (hashlib.sha256(each.encode()).hexdigest() for each in (owner, whole))
+    return near[:8] + own[:24]
 
 
 def _click(row: Mapping[str, object]) -> StoredClick:

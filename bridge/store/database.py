@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
+from itertools import chain
 from typing import Protocol
 
 from bridge.store.rows import Row
@@ -32,17 +34,32 @@ def query_for(
     rows: list[Row] = []
     wanted = sorted(set(keys))
     for start in range(0, len(wanted), MOST_AT_ONCE):
-        named = {f"key{at}": key for at, key in enumerate(wanted[start : start + MOST_AT_ONCE])}
-        placed = sql.replace(":keys", ", ".join(f":{name}" for name in named))
-        rows += db.query(placed, {**(params or {}), **named})
+        some = wanted[start : start + MOST_AT_ONCE]
+        placed, names = _with_keys(sql, len(some))
+        rows += db.query(placed, dict(params or {}) | dict(zip(names, some, strict=True)))
     return rows
 
 
 def insert_all(db: Database, sql: str, pairs: Sequence[tuple[str, str]]) -> None:
     """Run an INSERT for pairs of values: `… VALUES :pairs`."""
     for start in range(0, len(pairs), MOST_AT_ONCE):
-        placed, named = list[str](), dict[str, str]()
-        for at, (one, other) in enumerate(pairs[start : start + MOST_AT_ONCE]):
-            placed.append(f"(:one{at}, :other{at})")
-            named |= {f"one{at}": one, f"other{at}": other}
-        db.execute(sql.replace(":pairs", ", ".join(placed)), named)
+        some = pairs[start : start + MOST_AT_ONCE]
+        placed, names = _with_pairs(sql, len(some))
+        db.execute(placed, dict(zip(names, chain.from_iterable(some), strict=True)))
+
+
+# Statements are few, and mostly for few keys; to write them anew each time takes as long as to run.
+
+
+@cache
+def _with_keys(sql: str, count: int) -> tuple[str, Sequence[str]]:
+    """Return a statement with a place for each of so many keys, and the names of the places."""
+    names = [f"key{at}" for at in range(count)]
+    return sql.replace(":keys", ", ".join(f":{name}" for name in names)), names
+
+
+@cache
+def _with_pairs(sql: str, count: int) -> tuple[str, Sequence[str]]:
+    names = [f"{side}{at}" for at in range(count) for side in ("one", "other")]
+    places = ", ".join(f"(:one{at}, :other{at})" for at in range(count))
+    return sql.replace(":pairs", places), names

@@ -227,10 +227,9 @@ CREATE INDEX bond_keys_by_bond ON bond_keys (bond);
 
 CREATE TABLE click_keys (
     key TEXT NOT NULL,
-    click TEXT NOT NULL REFERENCES clicks (id),
+    click TEXT NOT NULL,
     PRIMARY KEY (key, click)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX click_keys_by_click ON click_keys (click);
 DROP INDEX clicks_by_key;
 
 CREATE TABLE addresses (

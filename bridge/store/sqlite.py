@@ -34,6 +34,8 @@ from bridge.store.requests import Requests
 from bridge.store.rows import Row
 
 BUSY_TIMEOUT = 20.0
+# Who writes much writes the same pages again and again: with room for them, less often to the disk.
+BULK_CACHE_KIB, BULK_LOG_PAGES = 64 * 1024, 16 * 1024
 # Nobody is to wait for long while somebody else's old view of the database is in use.
 SCRUB_PATIENCE = 0.25
 
@@ -41,8 +43,9 @@ SCRUB_PATIENCE = 0.25
 class SqliteStore:
     """Keep everything in one SQLite file."""
 
-    def __init__(self, path: str, patience: float = BUSY_TIMEOUT) -> None:
+    def __init__(self, path: str, patience: float = BUSY_TIMEOUT, *, bulk: bool = False) -> None:
         self.path = path
+        self._bulk = bulk
         self._patience = patience
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -179,6 +182,9 @@ class SqliteStore:
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
                 connection.execute("PRAGMA secure_delete = ON")
+                if self._bulk:
+                    connection.execute(f"PRAGMA cache_size = -{BULK_CACHE_KIB}")
+                    connection.execute(f"PRAGMA wal_autocheckpoint = {BULK_LOG_PAGES}")
                 db = sqlite_utils.Database(connection)
             except BaseException:
                 connection.close()
