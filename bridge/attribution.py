@@ -34,7 +34,8 @@ CLOCK_SKEW = timedelta(minutes=5)
 class StoredClick:
     """Hold a click as it was stored: `value` is raw, as the merchant gave it for that vendor.
 
-    `exact` tells whether `captured_at` is when the click happened, or only when we heard of it.
+    `exact` tells whether `captured_at` is when the click happened, or only when we heard of it;
+    `live` that we heard of it as it happened, by our own clock.
     `landed` marks one that was only read off the address with which the buyer of an order came in.
     """
 
@@ -43,6 +44,7 @@ class StoredClick:
     captured_at: datetime
     keys: frozenset[str]
     exact: bool = True
+    live: bool = False
     landed: bool = False
 
 
@@ -181,7 +183,7 @@ def _in_window(click: StoredClick, sold_at: datetime, rules: Rules) -> bool:
     it after the sale is no reason to refuse it, within the same window.
     """
     window = timedelta(days=rules.days)
-    latest = sold_at + (CLOCK_SKEW if click.exact else window)
+    latest = sold_at + (CLOCK_SKEW if click.exact or click.live else window)
     return sold_at - window <= click.captured_at <= latest
 
 

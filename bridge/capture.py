@@ -178,13 +178,14 @@ class Capture:
     `clicks` are those given, completed by what vendors make of the context; `landed` those in the
     address of the page; `left_out` says per field what a browser sent that is no click. `given` and
     `clicks_given` are what the sender is answered with. `captured_at` is the time of the click, if
-    it is `exact`, else when we heard of it.
+    it is `exact`, else when we heard of it, which is as good if it is `live`.
     """
 
     keys: tuple[str, ...]
     clicks: Mapping[str, object]
     captured_at: datetime
     exact: bool
+    live: bool = False
     email: str = field(default="", repr=False)
     url: str = ""
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -232,6 +233,7 @@ class Reader:
             url=body.context.url or "",
             captured_at=captured_at,
             exact=body.occurred_at is not None,
+            live=body.occurred_at is None and lenient,
         )
 
     def _clicks(self, body: ClickBody) -> tuple[dict[str, object], dict[str, str]]:

@@ -81,7 +81,9 @@ class BridgeSettings(BaseSettings):
         "comma-separated while rotating, the new one first",
     )
     retention_days: int = Field(
-        90, ge=1, description="e-mail addresses kept for a vendor are dropped after so many days"
+        90,
+        ge=1,
+        description="e-mail addresses kept for a vendor, and visits, go after so many days",
     )
     test_events: Literal["skip", "deliver"] = Field(
         "skip",

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote
 
 from bridge.attribution import email_key
 from bridge.identity import EMAIL
-from bridge.model import Call, Conversion, Item, Payment, PaymentKind, Told
+from bridge.model import Call, Conversion, ConversionKind, Item, Payment, PaymentKind, Told
 
 REMOVED = "the customer's data was removed"
 REDACTED = f"redacted: {REMOVED}"
@@ -80,6 +80,11 @@ def forget_told(told: Told, names: Collection[str]) -> Told:
     """
     known_as = "" if told.known_as in names else told.known_as
     return replace(told, known_as=known_as, details={})
+
+
+def names_told(told: Told, conversion: Conversion) -> tuple[str, ...]:
+    """Return by what a vendor knows a person: a sale by its order's id, all else by whose it is."""
+    return () if conversion.kind is ConversionKind.SALE else (told.known_as,)
 
 
 # ── words ────────────────────────────────────────────────────────────────────────────────────────

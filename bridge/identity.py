@@ -8,9 +8,8 @@ out of all of them, so neither the order nor the repetition of what is said can 
 - What servers and providers say of hard keys (the merchant's ids and the providers') joins them.
 - Any other key joins a customer, but never two who both have an id of the merchant's: a browser
   that two persons use, or an address that two accounts share, is of neither.
-- Only then is looked at what browsers *claim*, by the same rule. Anybody can claim anything with a
-  key that stands in the page; so no claim ever makes one customer of two of the merchant's ids, nor
-  parts what a server or a provider has joined.
+- What a browser says is only a *claim*: anybody can say anything with a key that stands in a page.
+  It brings clicks to whoever it names, but makes nobody one customer.
 """
 
 from __future__ import annotations
@@ -42,16 +41,14 @@ def customers(bonds: Iterable[Bond], public: Collection[str] = ()) -> dict[str, 
 
     `public` keys are known to be of too many to be anybody's.
     """
-    said: dict[bool, list[Keys]] = {False: [], True: []}
+    bonds = list(bonds)
     sets = Sets()
-    for bond in bonds:
-        for key in bond.keys:
-            sets.join([key])
-        said[bond.claimed].append(bond.keys - frozenset(public))
-    for keys in said[False]:
+    for key in {key for bond in bonds for key in bond.keys}:
+        sets.join([key])
+    bundles = [bond.keys - frozenset(public) for bond in bonds if not bond.claimed]
+    for keys in bundles:
         sets.join(filter(is_hard, keys))
-    for bundles in said.values():
-        _join(sets, bundles)
+    _join(sets, bundles)
     return {key: sets.find(key) for key in sets.members()}
 
 

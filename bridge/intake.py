@@ -9,7 +9,7 @@ twice changes nothing.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,6 +29,7 @@ from bridge.model import (
     PaymentKind,
     Status,
 )
+from bridge.own_events import made_of
 from bridge.provider_api import key_setting
 from bridge.redaction import Erased, Found, Redaction, tombstones
 from bridge.store import Store
@@ -135,12 +136,13 @@ class Intake:
         customers, keys = self._store.customers, capture.keys
         known = customers.number(keys)
         changed = customers.join(keys, said)
-        add = partial(customers.add_clicks, exact=capture.exact, source="api")
+        add = partial(customers.add_clicks, exact=capture.exact, live=capture.live, source="api")
         added = add(capture.clicks, keys, capture.captured_at)
         added |= add(capture.landed, keys, capture.captured_at, landed=True)
         if known and (changed or added):  # who is new to us has bought nothing that waits
             self.refresh_customer(changed.union(keys), now)
-        for event in self._made_of(capture, lead=lead):
+        secret = self.vault.hash_key
+        for event in made_of(capture, self._config.vendors, self._store, said, secret, lead=lead):
             self._store.events.add(event, now)
         joined = bool(changed) and known > 1 and customers.number(keys) < known
         return Taken(news=bool(changed) or added, joined=joined)
@@ -189,19 +191,6 @@ class Intake:
         named = (leads.as_lead(payment, self.vault.hash_key, again) for again in itertools.count())
         return next(each for each in named if not self._store.orders.is_of_redacted(each))
 
-    def _made_of(self, capture: Capture, *, lead: bool) -> Iterator[Event]:
-        """Yield the events that we make ourselves of what was captured."""
-        secret, at = self.vault.hash_key, capture.captured_at
-        if lead:
-            yield leads.lead_event(capture.keys, at, exact=capture.exact, secret=secret)
-        seen = {
-            name: capture.clicks[name]
-            for name, vendor in self._config.vendors.items()
-            if vendor.wants_pageviews and capture.url and name in capture.clicks
-        }
-        if seen:
-            yield leads.pageview_event(capture.keys, seen, at, secret)
-
     def _post(
         self, row: EventRow, payments: list[Payment], now: datetime
     ) -> tuple[EventState, str]:
@@ -238,7 +227,7 @@ class Intake:
 
     def _join_customer(self, payment: Payment, source: str, now: datetime) -> set[str]:
         """Join the keys that came together; return the orders that this may change."""
-        if not payment.keys:
+        if not payment.keys or payment.kind is PaymentKind.PAGEVIEW:
             return set()
         customers = self._store.customers
         changed = customers.join(payment.keys, Said(source=source, at=now))
@@ -285,7 +274,8 @@ class Intake:
         )
         if conversion.kind is ConversionKind.LEAD:
             return resolved
-        return replace(resolved, leads=self._store.deliveries.leads_told(conversion, aliases))
+        home = self._store.customers.aliases(attribution.strongest_first(conversion.keys)[:1])
+        return replace(resolved, leads=self._store.deliveries.leads_told(conversion, home))
 
     def _begins_earlier(self, conversion: Conversion) -> bool:
         """Tell whether an order shows that its subscription began before what we knew."""

@@ -22,9 +22,15 @@ PROVIDER = "bridge"
 LEAD, PAGEVIEW = PaymentKind.LEAD, PaymentKind.PAGEVIEW
 
 
-def lead_event(keys: Iterable[str], at: datetime, *, exact: bool, secret: bytes) -> Event:
-    """Return the event of a sign-up; the same for the same customer, and time if it is `exact`."""
-    return _event(LEAD, at, {"keys": list(keys), "at": iso(at) if exact else ""}, secret)
+def lead_event(
+    keys: Iterable[str], at: datetime, *, exact: bool, secret: bytes, again: int = 0
+) -> Event:
+    """Return the event of a sign-up; the same for the same customer, and time if it is `exact`.
+
+    `again` tells it from those whose customer was removed.
+    """
+    body = {"keys": list(keys), "at": iso(at) if exact else ""}
+    return _event(LEAD, at, body | ({"again": again} if again else {}), secret)
 
 
 def pageview_event(

@@ -17,9 +17,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, assert_never
 
 from bridge import logs, retry
+from bridge.attribution import strongest_first
 from bridge.config import Config
-from bridge.forgetting import forget_call, forget_words
+from bridge.forgetting import forget_call, forget_told, forget_words, names_told
 from bridge.http import Sender
+from bridge.identity import EMAIL, kind_of
 from bridge.intake import Intake
 from bridge.model import (
     Call,
@@ -162,7 +164,11 @@ class Outbox:
         """Return the e-mail address of a delivery's customer, if it is known and may be told."""
         conversion = self._store.orders.conversion(row.conversion)
         keys = conversion.keys if conversion else ()
-        address = self._intake.vault.address(self._store.customers.aliases(keys))
+        aliases = self._store.customers.aliases(strongest_first(keys)[:1])
+        theirs = [key for key in aliases if kind_of(key) == EMAIL]
+        # Of several addresses of a customer, only the order itself says which one is meant.
+        known = [*(key for key in keys if kind_of(key) == EMAIL), *theirs[: len(theirs) == 1]]
+        address = next(filter(None, map(self._intake.vault.address, ([key] for key in known))), "")
         return address if self._vendors[row.vendor].takes_email(address) else ""
 
     def _without(self, address: str) -> Callable[[str], str]:
@@ -186,8 +192,8 @@ class Outbox:
     def _conclude(self, row: DeliveryRow, call: Call, outcome: Outcome) -> DeliveryRow | None:
         """Record what came of a call; return the row to go on with, or None if given back."""
         with self._store.atomic():
-            if self._is_redacted(row):
-                outcome = _without_words(outcome)
+            if removed := self._redacted(row):
+                outcome = _without_person(outcome, removed)
             verdict = outcome.verdict
             self._record(row, call, outcome)
             # What may have been counted stays in doubt until it is accepted, or a person says.
@@ -275,8 +281,8 @@ class Outbox:
     def _record(self, row: DeliveryRow, call: Call, outcome: Outcome, name: str = "") -> None:
         verdict = outcome.verdict
         reason = "" if isinstance(verdict, Told) else verdict.reason
-        if self._is_redacted(row) and self._in_flight(row) != call:
-            call = forget_call(call, ())
+        if (removed := self._redacted(row)) and self._in_flight(row) != call:
+            call = forget_call(call, names_told(call.tells, removed))
         name = name or ("accepted" if isinstance(verdict, Told) else type(verdict).__name__.lower())
         attempt = Attempt(
             delivery=row.id,
@@ -301,10 +307,10 @@ class Outbox:
             reason=self._redact(forget_words(reason)),  # those may name a person
         )
 
-    def _is_redacted(self, row: DeliveryRow) -> bool:
-        """Tell whether the customer was removed, perhaps while a call was being sent."""
+    def _redacted(self, row: DeliveryRow) -> Conversion | None:
+        """Return what is told, if its customer was removed, perhaps while a call was being sent."""
         conversion = self._store.orders.conversion(row.conversion)
-        return conversion is not None and conversion.redacted
+        return conversion if conversion and conversion.redacted else None
 
     def _release(
         self,
@@ -375,10 +381,12 @@ def _judge(vendor: AnyVendor, call: Call, answer: Response | NoAnswer, took_ms: 
     return Outcome(verdict, took_ms=took_ms, ambiguous=answer.sent)
 
 
-def _without_words(outcome: Outcome) -> Outcome:
-    """Leave out what a vendor answered, which may name a person."""
+def _without_person(outcome: Outcome, removed: Conversion) -> Outcome:
+    """Leave out what a vendor answered, and by what it knows somebody, who was removed."""
     verdict = outcome.verdict
-    if not isinstance(verdict, Told):
+    if isinstance(verdict, Told):
+        verdict = forget_told(verdict, names_told(verdict, removed))
+    else:
         verdict = replace(verdict, reason=forget_words(verdict.reason))
     return replace(outcome, verdict=verdict, answer="")
 

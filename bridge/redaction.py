@@ -100,6 +100,7 @@ class Redaction:
             keys = found.keys | persons.keys_of_events(found.events)
             keys |= persons.keys_of_orders(found.orders)
             keys |= set(self._store.customers.aliases(sorted(keys)))
+            keys |= self._store.customers.browsers(keys)
             grown = Found(
                 keys,
                 found.orders | orders.of_keys(keys) | persons.orders_of_events(found.events),
@@ -232,12 +233,13 @@ class Redaction:
         self, conversion: Conversion, names: Collection[str], now: datetime
     ) -> None:
         self._store.orders.put(forgetting.forget_conversion(conversion, names), now)
-        if conversion.kind is ConversionKind.SALE:
+        sale = conversion.kind is ConversionKind.SALE
+        if sale:
             names = set(names) - {conversion.order}  # even if it is somebody's id, too
         for row in self._store.deliveries.of_conversion(conversion.id):
             for attempt in self._store.deliveries.attempts(row.id):
                 self._store.persons.rewrite_attempt(_forget_attempt(attempt, names))
-            self._store.persons.rewrite_delivery(_forget_delivery(row, names), now)
+            self._store.persons.rewrite_delivery(_forget_delivery(row, names, sale=sale), now)
 
     def _forget_asks(self, orders: Iterable[str], names: Collection[str]) -> None:
         refs = (ref for order in sorted(orders) for ref in self._store.orders.refs(order))
@@ -282,14 +284,15 @@ def _forget_attempt(attempt: Attempt, names: Collection[str]) -> Attempt:
     return replace(attempt, call=call, reason=reason, answer="")
 
 
-def _forget_delivery(row: DeliveryRow, names: Collection[str]) -> DeliveryRow:
+def _forget_delivery(row: DeliveryRow, names: Collection[str], *, sale: bool) -> DeliveryRow:
     """Return a delivery without the person; a call in doubt can then not be sent again.
 
-    A change of what the vendor holds already names the order alone, and may be.
+    A change of a sale that the vendor holds already names the order alone, and may be; one of a
+    sign-up or a visit names who it is of.
     """
     call, state = row.in_flight, row.state
     reason = forgetting.forget_names(forgetting.forget_words(row.reason), names)
-    if call is not None and row.told.nothing:
+    if call is not None and (row.told.nothing or not sale):
         call = forgetting.forget_call(call, names)
         if not is_held(row):
             state, reason = DeliveryState.UNKNOWN, UNREPEATABLE

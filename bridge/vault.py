@@ -3,7 +3,7 @@
 People are found by a keyed hash of their address. The address itself is kept only where a vendor
 is to be told it: encrypted under BRIDGE_SECRET_KEY, and no longer than BRIDGE_RETENTION_DAYS. That
 key may be several, "new,old": the first encrypts, all decrypt. The key of the hashes must stay the
-same for ever, so it is kept in the database, encrypted likewise.
+same for ever, so it is made up with the database and kept there, encrypted likewise.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import base64
 import html
 import json
 import re
+import secrets
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -25,8 +26,11 @@ from bridge.config import Config
 from bridge.errors import ConfigError
 from bridge.store import Store
 
-HASH_KEY = "email_key"  # made up with the database, for those who set no key of their own
+HASH_KEY = "email_key"  # made up with the database; blank once it is sealed
 OPENLY, SEALED = "email_key_in_use", "email_key_sealed"
+# The database is from a time when BRIDGE_SECRET_KEY, where it was set, was itself the key.
+UNSETTLED = "email_key_unsettled"
+LAST_RESORT = "if it is lost, `bridge migrate --new-secret-key` gives up the addresses known so far"
 
 
 class Vault:
@@ -34,8 +38,9 @@ class Vault:
 
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
-        self._secrets = config.settings.secret_keys()
-        self._fernets = [_fernet(each) for each in self._secrets]
+        setting = config.settings.secret_key
+        self._setting = setting.get_secret_value() if setting else ""
+        self._fernets = [_fernet(each) for each in config.settings.secret_keys()]
         self._wanted = any(each.wants_email for each in config.vendors.values())
         self.hash_key = self._hash_key()
 
@@ -71,33 +76,65 @@ class Vault:
 
     def _hash_key(self) -> bytes:
         facts = self._store.facts
-        sealed = facts.get(SEALED)
-        if not self._fernets:
-            if sealed:
-                raise ConfigError(
-                    "BRIDGE_SECRET_KEY is not set, but this database was made with one: "
-                    "its hashes of e-mail addresses cannot be read without"
-                )
+        # Mostly it is there, and nobody who writes is waited for.
+        if sealed := facts.get(SEALED):
+            return self._unseal(sealed)
+        if not self._fernets and facts.get(OPENLY) and (key := facts.get(HASH_KEY)):
+            return key.encode()
+        with self._store.atomic():  # who starts at the same time, with another setting, waits
+            if sealed := facts.get(SEALED):
+                return self._unseal(sealed)
+            if self._fernets:
+                return self._seal()
             if not facts.get(OPENLY):
-                facts.add(OPENLY, "1")
-            return facts.get(HASH_KEY).encode()
-        if not sealed:
-            first = facts.get(HASH_KEY) if facts.get(OPENLY) else self._secrets[0]
-            sealed = facts.add(SEALED, self._fernets[0].encrypt(first.encode()).decode())
-            facts.put(HASH_KEY, "")  # from now on it is known to nobody without that key
-        return self._unseal(sealed)
+                facts.put(OPENLY, "1")
+            return self._open_key().encode()
+
+    def _open_key(self) -> str:
+        key = self._store.facts.get(HASH_KEY)
+        if not key:
+            key = secrets.token_hex(32)
+            self._store.facts.put(HASH_KEY, key)
+        return key
+
+    def _seal(self) -> bytes:
+        """Encrypt the key of the hashes: from now on nobody knows it without BRIDGE_SECRET_KEY."""
+        facts = self._store.facts
+        if facts.get(UNSETTLED) and not facts.get(OPENLY):
+            # The open one stays: perhaps it was in use, and the setting is new. We cannot know.
+            key = self._setting
+        else:
+            key = self._open_key()
+            facts.put(HASH_KEY, "")
+        facts.put(SEALED, self._fernets[0].encrypt(key.encode()).decode())
+        return key.encode()
 
     def _unseal(self, sealed: str) -> bytes:
+        if not self._fernets:
+            raise ConfigError(
+                "BRIDGE_SECRET_KEY is not set, but this database was made with one: its hashes of "
+                f"e-mail addresses cannot be read without ({LAST_RESORT})"
+            )
         try:
             key = MultiFernet(self._fernets).decrypt(sealed)
         except InvalidToken:
             raise ConfigError(
                 "BRIDGE_SECRET_KEY is not the one this database was made with "
-                '(to change it, give both for a while: "new,old")'
+                f'(to change it, give both for a while: "new,old"; {LAST_RESORT})'
             ) from None
         if not _opens(self._fernets[0], sealed):
             self._store.facts.put(SEALED, self._fernets[0].encrypt(key).decode())
         return key
+
+
+def start_anew(store: Store) -> None:
+    """Give up a lost BRIDGE_SECRET_KEY: with it go all addresses, and who they were of."""
+    with store.atomic():
+        for each in (SEALED, OPENLY, UNSETTLED):
+            store.facts.put(each, "")
+        store.facts.put(HASH_KEY, secrets.token_hex(32))
+        if store.addresses.drop(datetime.max.replace(tzinfo=UTC)):
+            store.persons.mark_unscrubbed()
 
 
 def spellings_of(address: str) -> re.Pattern[str]:

@@ -36,7 +36,10 @@ ASK_FIRST_DELAY = timedelta(seconds=20)
 SCRUB_SHARE = 0.01
 SCRUB_FAILURE_SLEEP = 60.0
 TIDY_EVERY = timedelta(hours=1)
+# Where much is to be dropped it goes bit by bit: others write in between.
+TIDY_AGAIN = timedelta(seconds=5)
 STRANGERS_AT_ONCE = 10_000
+VISITS_AT_ONCE = 2_000
 # An Idempotency-Key is used again within minutes, if at all.
 REQUESTS_KEPT = timedelta(days=2)
 
@@ -116,19 +119,27 @@ class Worker:
             self._intake.process(key, self._clock())
         return bool(keys)
 
-    def tidy(self) -> None:
-        """Drop what has been kept for long enough; encrypt anew what an older key encrypted."""
-        now, days = self._clock(), self._config.settings.retention_days
-        dropped = self._store.addresses.drop(now - timedelta(days=days))
+    def tidy(self) -> bool:
+        """Drop what has been kept for long enough; encrypt anew what an older key encrypted.
+
+        Returns whether there is more to drop: it is best called again soon.
+        """
+        now, settings = self._clock(), self._config.settings
+        old = now - timedelta(days=settings.retention_days)
+        addresses = self._store.addresses.drop(old)
         self._store.requests.drop(now - REQUESTS_KEPT)
-        useless = now - timedelta(days=self._config.settings.attribution_days)
+        useless = now - timedelta(days=settings.attribution_days)
         with self._store.atomic():
-            self._store.customers.drop_strangers(useless, STRANGERS_AT_ONCE)
-        if dropped:
-            self._store.persons.mark_unscrubbed()
-            log.info("dropped", addresses=dropped)
+            strangers = self._store.customers.drop_strangers(useless, STRANGERS_AT_ONCE)
+        with self._store.atomic():
+            visits = self._store.orders.drop_visits(old, VISITS_AT_ONCE)
+            if addresses or visits:
+                self._store.persons.mark_unscrubbed()
+        if addresses or visits:
+            log.info("dropped", addresses=addresses, visits=visits)
         if rotated := self._intake.vault.rotate():
             log.info("rotated", addresses=rotated)
+        return strangers == STRANGERS_AT_ONCE or visits == VISITS_AT_ONCE
 
     def close(self) -> None:
         """Finish the calls in flight and give back the connections."""
@@ -151,7 +162,8 @@ class Worker:
     def _tidy_now_and_then(self) -> None:
         if self._clock() >= self._tidy_at:
             self._tidy_at = self._clock() + TIDY_EVERY
-            self.tidy()
+            if self.tidy():
+                self._tidy_at = self._clock() + TIDY_AGAIN
 
     # ── deliveries ──
 

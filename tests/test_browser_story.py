@@ -174,18 +174,34 @@ def test_metadata_alone_is_enough_where_all_else_is_blocked(scene: Set, provider
     assert credited(here, "sales") == CLICKS
 
 
-def test_a_click_that_comes_after_its_sale_is_credited_all_the_same(scene: Set) -> None:
+def test_a_sale_before_the_visitor_says_who_they_are_is_credited_then(scene: Set) -> None:
     here = scene("taapit", "codeqr", "trackdesk", "tapfiliate")
+    page = here.land(LANDING)
+    here.traffic.next()
     here.bench.clock.catch_up()
     here.bench.play(*PAYMENTS["stripe"])
     assert here.bench.sales("taapit") == []
-    reasons = {row.reason for row in here.bench.store.deliveries.newest()}
-    assert reasons == {"no click stored for this customer"}
+    assert reasons(here) == {"no click stored for this customer"}
+    page.evaluate("id => bridge.identify({stripe: id})", customer_of("stripe"))
+    here.traffic.next()
+    deliver(here)
+    assert credited(here, "sales") == CLICKS
+
+
+def test_who_lands_after_the_sale_was_not_brought_by_that(scene: Set) -> None:
+    here = scene("taapit", "codeqr", "trackdesk", "tapfiliate")
+    here.bench.clock.catch_up()
+    here.bench.play(*PAYMENTS["stripe"])
     page = here.land(LANDING)
     page.evaluate("id => bridge.identify({stripe: id})", customer_of("stripe"))
     here.traffic.next(2)
     deliver(here)
-    assert credited(here, "sales") == CLICKS
+    assert not any(map(here.bench.sales, CLICKS))
+    assert reasons(here) == {"no click stored for this customer"}
+
+
+def reasons(here: Scene) -> set[str]:
+    return {row.reason for row in here.bench.store.deliveries.newest()}
 
 
 def test_the_visitors_address_is_the_one_the_trusted_proxy_saw(scene: Set) -> None:

@@ -140,7 +140,7 @@ def test_a_mistake_of_ours_is_no_traceback_unless_asked_for(
     def broken(_: object) -> None:
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr(main.commands["migrate"], "callback", lambda: broken(None))
+    monkeypatch.setattr(main.commands["migrate"], "callback", lambda **_: broken(None))
     said = complaint(1, "migrate")
     assert "ZeroDivisionError: by nothing" in said
     assert "Traceback" not in said

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import structlog
 from kit import CLICKS, CUSTOMER, SALE, Bench, Make, body_of
 from merchant import SOON, post, sign_up, told, visit
 from redactions import EMAIL, on_disk, written
-from stores import opened
 from test_logs import configured
-from typing_in import bridge, printed
+from typing_in import printed
 
 from bridge import config
-from bridge.attribution import email_key
-from bridge.config import BridgeSettings, Config
+from bridge.config import Config
 from bridge.errors import ConfigError
 from bridge.store import Store
 from bridge.store.rows import DeliveryState
@@ -27,92 +24,6 @@ OLD, NEW = "an old secret", "a new secret"
 SENDERS = {"taapit": "TAAPIT_SEND_EMAIL", "codeqr": "CODEQR_SEND_EMAIL"}
 sending = pytest.mark.parametrize("vendor", SENDERS)
 PERSON = {EMAIL, EMAIL.upper(), EMAIL.replace("@", "%40"), "jana", "JANA"}
-
-
-# ── the key of the hashes ────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with opened(f"sqlite:///{tmp_path / 'bridge.db'}") as made:
-        yield made
-
-
-def vault(store: Store, secret: str) -> Vault:
-    """Open the vault as a process does that starts with this BRIDGE_SECRET_KEY."""
-    return Vault(store, Config(settings=BridgeSettings(secret_key=secret or None)))
-
-
-ALLOWED = {
-    "without": ["", ""],
-    "with": [OLD, OLD],
-    "rotated": [OLD, f"{NEW},{OLD}", NEW, NEW],
-    "rotated back": [OLD, f"{NEW},{OLD}", f"{OLD},{NEW}", OLD],
-    "rotated twice": [OLD, f"{NEW},{OLD}", f"third,{NEW}", "third"],
-    "given later": ["", OLD, f"{NEW}, {OLD}", NEW],
-    "given as two": ["", f"{NEW},{OLD}", NEW],
-}
-
-
-@pytest.mark.parametrize("starts", ALLOWED.values(), ids=ALLOWED)
-def test_hashes_stay_the_same(store: Store, starts: list[str]) -> None:
-    keys = {vault(store, secret).hash_key for secret in starts}
-    assert len(keys) == 1
-    assert b"" not in keys
-
-
-REFUSED = {
-    "another": ([OLD, NEW], "is not the one this database was made with"),
-    "too soon without the old one": ([OLD, f"{NEW},other"], '"new,old"'),
-    "the old one, after": ([OLD, f"{NEW},{OLD}", NEW, OLD], '"new,old"'),
-    "taken away": ([OLD, ""], "BRIDGE_SECRET_KEY is not set"),
-    "given later, and taken away": (["", OLD, ""], "BRIDGE_SECRET_KEY is not set"),
-    "given later, and another": (["", OLD, NEW], '"new,old"'),
-}
-
-
-@pytest.mark.parametrize(("starts", "words"), REFUSED.values(), ids=REFUSED)
-def test_a_wrong_key_is_an_error_that_says_what_to_do(
-    store: Store, starts: list[str], words: str
-) -> None:
-    *before, last = starts
-    keys = {vault(store, secret).hash_key for secret in before}
-    with pytest.raises(ConfigError, match="BRIDGE_SECRET_KEY") as raised:
-        vault(store, last)
-    assert words in str(raised.value)
-    assert not any(secret and secret in str(raised.value) for secret in (OLD, NEW))
-    assert {vault(store, before[-1]).hash_key} == keys  # nothing was harmed by it
-
-
-def test_the_key_of_the_hashes_is_not_in_the_database(store: Store, tmp_path: Path) -> None:
-    first = vault(store, "").hash_key
-    assert vault(store, OLD).hash_key == first
-    store.persons.mark_unscrubbed()
-    assert store.scrub()
-    files = b"".join(each.read_bytes() for each in tmp_path.glob("bridge.db*"))
-    assert first not in files
-    assert OLD.encode() not in files
-
-
-def test_a_wrong_key_stops_every_command(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = make("taapit", BRIDGE_SECRET_KEY=OLD)
-    made.play(*SALE)
-    monkeypatch.setenv("BRIDGE_SECRET_KEY", NEW)
-    result = bridge("show", EMAIL)
-    assert result.exit_code == 1
-    assert "BRIDGE_SECRET_KEY is not the one this database was made with" in result.stderr
-
-
-def test_who_was_known_before_there_was_a_key_still_is(make: Make) -> None:
-    visit(make("taapit"), customer={"email": EMAIL}, clicks={"taapit": "tid_1"})
-    made = make("taapit", BRIDGE_SECRET_KEY=OLD)
-    made.clock.catch_up()
-    made.play(*SALE)
-    assert [sale["click"] for sale in made.sales("taapit")] == ["tid_1"]
-    rotated = make("taapit", BRIDGE_SECRET_KEY=f"{NEW},{OLD}")
-    key = email_key(EMAIL, Vault(rotated.store, rotated.config).hash_key)
-    assert rotated.store.customers.find([key])
-    assert "removed" in printed("redact", EMAIL, "--yes")
 
 
 # ── addresses that are told ──────────────────────────────────────────────────────────────────────

@@ -9,6 +9,8 @@ import click
 from bridge.cli.output import some
 from bridge.cli.session import Session, opened
 from bridge.errors import BridgeError, NotFoundError
+from bridge.intake import Intake
+from bridge.model import ConversionKind, Told
 from bridge.store.rows import DeliveryRow, DeliveryState
 
 MOST = 100_000
@@ -55,11 +57,25 @@ def resolve(id: str, delivered: bool, resend: bool) -> None:
         row = _delivery(session, id)
         if row.state is not DeliveryState.UNKNOWN or row.in_flight is None:
             raise BridgeError(f"{id} is {row.state}, not unknown: there is nothing to resolve")
-        told = row.in_flight.tells if delivered else None
-        if not session.store.deliveries.resolve(row, datetime.now(UTC), told):
-            raise BridgeError(f"{id} has changed meanwhile: look at it again with `bridge show`")
+        _resolve(session, row, row.in_flight.tells if delivered else None)
         session.store.ring()
     click.echo(f"{id}: " + ("taken as delivered" if delivered else "will be sent again"))
+
+
+def _resolve(session: Session, row: DeliveryRow, told: Told | None) -> None:
+    """End the doubt about a delivery, and credit the sales that waited for it, if it is a lead's.
+
+    The outbox does so for a lead that a vendor accepts.
+    """
+    store, now = session.store, datetime.now(UTC)
+    with store.atomic():
+        if not store.deliveries.resolve(row, now, told):
+            raise BridgeError(
+                f"{row.id} has changed meanwhile: look at it again with `bridge show`"
+            )
+        conversion = store.orders.conversion(row.conversion)
+        if told and told.status and conversion and conversion.kind is ConversionKind.LEAD:
+            Intake(store, session.config).refresh_customer(conversion.keys, now)
 
 
 def _retriable(session: Session, id: str | None) -> DeliveryRow:

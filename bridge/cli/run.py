@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+import sys
+from contextlib import closing, suppress
 
 import click
 
@@ -15,7 +16,7 @@ from bridge.cli import processes
 from bridge.cli.doctor import advice_on_settings
 from bridge.cli.session import opened
 from bridge.store import open_store
-from bridge.vault import Vault
+from bridge.vault import Vault, start_anew
 from bridge.worker import Worker
 
 
@@ -78,12 +79,29 @@ def work(parent: int | None) -> None:
 
 
 @click.command()
-def migrate() -> None:
+@click.option(
+    "--new-secret-key",
+    "anew",
+    is_flag=True,
+    help="Give up a lost BRIDGE_SECRET_KEY: e-mail addresses known so far find nobody any more.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+def migrate(*, anew: bool, yes: bool) -> None:
     """Bring the database's schema up to date."""
-    store = open_store(settings.load().database_url)
-    ran = store.migrate()
-    store.close()
+    config = settings.load()
+    if anew and not yes and sys.stdin.isatty():
+        click.confirm("Forget all e-mail addresses for good?", abort=True)
+    with closing(open_store(config.database_url)) as store:
+        ran = store.migrate()
+        if anew:
+            start_anew(store)
+            Vault(store, config)
     click.echo(f"migrated: {', '.join(ran)}" if ran else "the database is up to date")
+    if anew:
+        click.echo(
+            "E-mail addresses known so far find nobody any more; orders and clicks stay. "
+            "Restart whatever runs."
+        )
 
 
 @click.command()

@@ -338,7 +338,8 @@ def _bond_words(bond: BondRow, customer: list[str]) -> str:
     keys = " = ".join(map(shortened, sorted(bond.keys)))
     source = f", by {bond.source}" if bond.source else ""
     apart = "" if bond.keys <= set(customer) else " (not joined: others have these, too)"
-    return f"{said}{keys}{source}{apart}"
+    claimed = " (a claim: it brings clicks alone)"
+    return f"{said}{keys}{source}{claimed if bond.claimed else apart}"
 
 
 def _click_words(value: object) -> str:

@@ -1,7 +1,7 @@
 """Bonds: what was said of keys that belong together, and the customers worked out of it.
 
 Every bond is kept. `aliases` holds who is who by now: it changes only where a bond brings news, and
-then for all keys that bonds connect with it, by `bridge.identity`.
+then for all keys that bonds connect with it, by `bridge.identity`. Claims change nothing there.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from bridge.store.sets import ALIASES, companions, find_all
 
 # A soft key in more bonds than that is of nobody: the address of an office, a test's id. Claims do
 # not count, or anybody could part an address from its owner.
-MOST_BONDS = 200
+MOST_BONDS = 100
 # Nobody needs to hear more claims of one key; what was stored under it is found all the same.
 MOST_CLAIMS = 500
-# Nobody shares a browser with so many others.
-MOST_SHARING = 10
+# Nobody shares a browser with others who have so many ids.
+MOST_SHARING = 30
 
 
 class Bonds:
@@ -47,6 +47,8 @@ class Bonds:
         if len(keys) > 1 and not self._keep(keys, said):
             return self._add_apart(strangers)
         news = sharing.union(keys if browsers else ())
+        if said.claimed:
+            return news | self._add_apart(strangers)
         if self._is_plain(names, strangers):
             return news | self._add(min(names.values(), default=keys[0]), strangers)
         return news | self._work_out(keys)
@@ -60,13 +62,35 @@ class Bonds:
 
         Such a browser is of no customer, but brought each of them what it was clicked with.
         """
-        found: set[str] = set()
-        for key in sorted(keys) if self._came_with_browsers(keys) else ():
-            if kind_of(key) == ANONYMOUS:
-                found |= self._sharing(key)
-            else:
-                found |= {each for each in self._met(key) if self._sharing(each)}
-        return found - set(keys)
+        browsers = {key for key in keys if kind_of(key) == ANONYMOUS}
+        found = set[str]().union(*map(self._sharing, sorted(browsers)))
+        return (found | self._used_by_few(self._came_with(set(keys) - browsers))) - set(keys)
+
+    def browsers(self, keys: Collection[str]) -> set[str]:
+        """Return the browsers that came with these keys and with nobody else."""
+        met = self._came_with(keys) - set(keys)
+        return {each for each in met if self._met(each) <= set(keys)}
+
+    def of_nobody(self, keys: Collection[str]) -> set[str]:
+        """Return those of the keys that are of no customer, as they were said to be of several."""
+        soft = {key for key in keys if not is_hard(key)}
+        if not soft:
+            return soft
+        rows = query_for(
+            self._db,
+            """SELECT DISTINCT mine.key, mine.customer FROM aliases AS mine
+               JOIN bond_keys AS said ON said.key = mine.key
+               JOIN bonds ON bonds.id = said.bond AND bonds.claimed = 0
+               JOIN bond_keys AS theirs ON theirs.bond = said.bond
+               JOIN aliases AS others ON others.key = theirs.key
+               WHERE mine.key IN (:keys) AND others.customer != mine.customer""",
+            soft,
+        )
+        return {
+            row["key"]
+            for row in rows
+            if not any(map(is_hard, companions(self._db, ALIASES, [row["customer"]])))
+        }
 
     def said_of(self, keys: Iterable[str]) -> list[BondRow]:
         """Return what was said of these keys, oldest first."""
@@ -128,6 +152,7 @@ class Bonds:
         rows = self._db.query(
             """SELECT 1 FROM aliases AS mine
                JOIN bond_keys AS said ON said.key = mine.key
+               JOIN bonds ON bonds.id = said.bond AND bonds.claimed = 0
                JOIN bond_keys AS theirs ON theirs.bond = said.bond
                JOIN aliases AS others ON others.key = theirs.key
                WHERE mine.customer = :customer AND others.customer != :customer LIMIT 1""",
@@ -183,14 +208,13 @@ class Bonds:
         while waiting:
             key = waiting.pop()
             seen.add(key)
-            rows = self._of(key, -1 if is_hard(key) else MOST_CLAIMS + MOST_BONDS + 2)
-            times = 0 if is_hard(key) else sum(not row["claimed"] for row in rows)
-            if times > MOST_BONDS:
+            rows = self._trusted(key, -1 if is_hard(key) else MOST_BONDS + 2)
+            if not is_hard(key) and len(rows) > MOST_BONDS:
                 public.add(key)
-                if times > MOST_BONDS + 1:
+                if len(rows) > MOST_BONDS + 1:
                     continue  # it was parted from the others when it got one too many
             for row in rows:
-                bonds[row["id"]] = Bond(frozenset(loads(row["keys"])), bool(row["claimed"]))
+                bonds[row["id"]] = Bond(frozenset(loads(row["keys"])))
                 waiting |= bonds[row["id"]].keys - seen
         return list(bonds.values()), public
 
@@ -201,29 +225,49 @@ class Bonds:
             {"key": key, "most": most},
         )
 
-    def _came_with_browsers(self, keys: Collection[str]) -> bool:
-        """Tell whether a browser is among these keys, or came with one: mostly none did."""
+    def _trusted(self, key: str, most: int) -> list[Row]:
+        return self._db.query(
+            """SELECT bonds.* FROM bond_keys JOIN bonds ON bonds.id = bond_keys.bond
+               WHERE bond_keys.key = :key AND bonds.claimed = 0 LIMIT :most""",
+            {"key": key, "most": most},
+        )
+
+    def _came_with(self, keys: Collection[str]) -> set[str]:
+        """Return the browsers that came with these keys."""
         rows = query_for(
             self._db,
-            """SELECT 1 FROM bond_keys AS me JOIN bond_keys AS them ON them.bond = me.bond
-               WHERE me.key IN (:keys) AND them.key LIKE 'anonymous:%' LIMIT 1""",
+            """SELECT DISTINCT them.key FROM bond_keys AS me
+               JOIN bond_keys AS them ON them.bond = me.bond
+               WHERE me.key IN (:keys) AND them.key LIKE 'anonymous:%' LIMIT :most""",
             keys,
+            {"most": MOST_CLAIMS},
         )
-        return bool(rows)
+        return {row["key"] for row in rows}
+
+    def _used_by_few(self, browsers: Collection[str]) -> set[str]:
+        """Return those of the browsers that are not of everybody."""
+        rows = query_for(
+            self._db,
+            """SELECT me.key FROM bond_keys AS me JOIN bond_keys AS them ON them.bond = me.bond
+               WHERE me.key IN (:keys) AND them.key != me.key
+               GROUP BY me.key HAVING count(DISTINCT them.key) <= :most""",
+            browsers,
+            {"most": MOST_SHARING},
+        )
+        return {row["key"] for row in rows}
 
     def _sharing(self, browser: str) -> set[str]:
         """Return who came with a browser; nobody where it is one that everybody uses."""
         met = self._met(browser)
         return met if len(met) <= MOST_SHARING else set()
 
-    def _met(self, key: str) -> set[str]:
-        """Return the browsers that came with a key, or what came with a browser."""
-        like = "anonymous:%" if kind_of(key) != ANONYMOUS else "%"
+    def _met(self, browser: str) -> set[str]:
+        """Return what came with a browser."""
         rows = self._db.query(
             """SELECT DISTINCT them.key FROM bond_keys AS me
                JOIN bond_keys AS them ON them.bond = me.bond
-               WHERE me.key = :key AND them.key != :key AND them.key LIKE :like LIMIT :most""",
-            {"key": key, "like": like, "most": MOST_CLAIMS},
+               WHERE me.key = :key AND them.key != :key LIMIT :most""",
+            {"key": browser, "most": MOST_CLAIMS},
         )
         return {row["key"] for row in rows}
 

@@ -9,13 +9,15 @@ from functools import cache
 
 from bridge.attribution import StoredClick
 from bridge.codec import dumps, from_iso, iso, loads
-from bridge.identity import ANONYMOUS, kind_of
+from bridge.identity import ANONYMOUS, is_hard, kind_of
 from bridge.store.bonds import Bonds
 from bridge.store.database import Database, insert_all, query_for
 from bridge.store.rows import BondRow, Said
 from bridge.store.sets import ALIASES, find_all
 
 UNKNOWN = Said()
+# What is known of a click's time: nothing, its own, that we heard of it as it happened.
+UNTIMED, EXACT, LIVE = 0, 1, 2
 
 
 class Customers:
@@ -42,9 +44,18 @@ class Customers:
         return sorted(self._bonds.aliases(keys))
 
     def sharers(self, keys: Iterable[str]) -> list[str]:
-        """Return these keys, and all keys of those who share a browser that is among them."""
+        """Return all keys of the customers that have these keys, and of those who share a browser.
+
+        A key of nobody leads to others only where nothing better is among them.
+        """
         keys = set(keys)
+        if any(map(is_hard, keys)):
+            keys -= self._bonds.of_nobody(keys)
         return self.aliases(keys | self._bonds.sharers(keys))
+
+    def browsers(self, keys: Collection[str]) -> set[str]:
+        """Return the browsers that only the person with these keys was seen with."""
+        return self._bonds.browsers(keys)
 
     def number(self, keys: Collection[str]) -> int:
         """Return how many customers these keys are of."""
@@ -77,6 +88,7 @@ class Customers:
         *,
         exact: bool,
         source: str,
+        live: bool = False,
         landed: bool = False,
     ) -> bool:
         """Store clicks, one a vendor, under a customer's keys; return False where all are known."""
@@ -84,10 +96,11 @@ class Customers:
             return False
         at, owner = iso(captured_at), dumps(sorted(keys))
         params: dict[str, object] = {"key": keys[0], "keys": dumps(list(keys)), "at": at}
-        params |= {"source": source, "exact": int(exact), "landed": int(landed)}
+        timed = EXACT if exact else LIVE if live else UNTIMED
+        params |= {"source": source, "exact": timed, "landed": int(landed)}
         for number, (vendor, click) in enumerate(clicks.items()):
             text = dumps(dict(sorted(click.items())) if isinstance(click, Mapping) else click)
-            named = (vendor, at if exact else "", str(landed), text, source)
+            named = (vendor, at if timed else "", str(landed), text, source)
             params |= {f"vendor{number}": vendor, f"value{number}": text}
             params[f"id{number}"] = _click_id(owner, named)
         added = self._db.query(_inserting(len(clicks)), params)
@@ -96,29 +109,50 @@ class Customers:
         return bool(added)
 
     def clicks(self, aliases: Iterable[str]) -> list[StoredClick]:
-        """Return the clicks under these keys, or in a browser that they share, oldest first."""
+        """Return the clicks under these keys, or in a browser that they share, oldest first.
+
+        Of what is shared, none that was stored for somebody else by an id given for good.
+        """
         keys = set(aliases)
+        shared = self._bonds.of_nobody(keys)
+        own = keys - shared
+        shared |= {each for each in self._bonds.sharers(own) if kind_of(each) == ANONYMOUS}
+        found = self._under(own)
+        for id, click in self._under(shared).items():
+            hard = {key for key in click.keys if is_hard(key)}
+            if not hard or hard & keys:
+                found[id] = click
+        clicks = found.values()
+        return sorted(clicks, key=lambda each: (each.captured_at, each.vendor, repr(each.value)))
+
+    def _under(self, keys: Collection[str]) -> dict[str, StoredClick]:
         rows = query_for(
             self._db,
             """SELECT clicks.* FROM click_keys JOIN clicks ON clicks.id = click_keys.click
                WHERE click_keys.key IN (:keys)""",
-            keys | {each for each in self._bonds.sharers(keys) if kind_of(each) == ANONYMOUS},
+            keys,
         )
-        clicks = [_click(row) for row in {row["id"]: row for row in rows}.values()]
-        return sorted(clicks, key=lambda each: (each.captured_at, each.vendor, repr(each.value)))
+        return {row["id"]: _click(row) for row in rows}
 
     def drop_strangers(self, before: datetime, most: int) -> int:
         """Drop clicks from before a time of browsers that never said whose they are.
 
-        At most so many; returns how many.
+        At most so many; returns how many. A visit says nothing of whose a browser is.
         """
         rows = self._db.query(
-            """SELECT click_keys.key, clicks.id, clicks.keys FROM click_keys
+            """SELECT DISTINCT clicks.id, clicks.keys FROM click_keys
                JOIN clicks ON clicks.id = click_keys.click
                WHERE click_keys.key >= 'anonymous:' AND click_keys.key < 'anonymous;'
                    AND clicks.captured_at < :before
-                   AND NOT EXISTS (SELECT 1 FROM bond_keys WHERE key = click_keys.key)
-                   AND NOT EXISTS (SELECT 1 FROM conversion_keys WHERE key = click_keys.key)
+                   AND NOT EXISTS (
+                       SELECT 1 FROM json_each(clicks.keys) AS held
+                       WHERE held.value < 'anonymous:' OR held.value >= 'anonymous;'
+                           OR EXISTS (SELECT 1 FROM bond_keys WHERE key = held.value)
+                           OR EXISTS (
+                               SELECT 1 FROM conversion_keys
+                               JOIN conversions ON conversions.id = conversion_keys.conversion
+                               WHERE conversion_keys.key = held.value
+                                   AND conversions.kind != 'pageview'))
                LIMIT :most""",
             {"before": iso(before), "most": most},
         )
@@ -128,12 +162,12 @@ class Customers:
                     "DELETE FROM click_keys WHERE key = :key AND click = :id",
                     {"key": key, "id": row["id"]},
                 )
+                self._db.execute(
+                    """DELETE FROM aliases WHERE key = :key
+                       AND NOT EXISTS (SELECT 1 FROM click_keys WHERE key = :key)""",
+                    {"key": key},
+                )
             self._db.execute("DELETE FROM clicks WHERE id = :id", {"id": row["id"]})
-            self._db.execute(
-                """DELETE FROM aliases WHERE key = :key
-                   AND NOT EXISTS (SELECT 1 FROM click_keys WHERE key = :key)""",
-                {"key": row["key"]},
-            )
         return len(rows)
 
     def count(self) -> dict[str, int]:
@@ -170,6 +204,7 @@ def _click(row: Mapping[str, object]) -> StoredClick:
         value=loads(str(row["value"])),
         captured_at=from_iso(str(row["captured_at"])),
         keys=frozenset(loads(str(row["keys"]))),
-        exact=bool(row["exact"]),
+        exact=row["exact"] == EXACT,
+        live=row["exact"] == LIVE,
         landed=bool(row["landed"]),
     )

@@ -7,13 +7,13 @@ before it is sent: a lease that ran out with a call in flight has an unknown out
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from bridge.attribution import CLOCK_SKEW
+from bridge.attribution import CLOCK_SKEW, strongest_first
 from bridge.codec import dump, from_iso, iso, load
 from bridge.model import Call, Conversion, Status, Told
-from bridge.store.database import Database
+from bridge.store.database import Database, query_for
 from bridge.store.rows import Attempt, DeliveryRow, DeliveryState, Row
 
 
@@ -263,28 +263,29 @@ class Deliveries:
         )
         return [_delivery_row(row) for row in rows]
 
-    def leads_told(self, sale: Conversion, keys: Iterable[str]) -> dict[str, str]:
-        """Return by what id each vendor knows a customer from a lead that came before a sale."""
+    def leads_told(self, sale: Conversion, keys: Collection[str]) -> dict[str, str]:
+        """Return by what id each vendor knows a customer from a lead that came before a sale.
+
+        The newest lead counts, of those whose customer has these keys.
+        """
+        rows = query_for(
+            self._db,
+            """SELECT DISTINCT deliveries.vendor, deliveries.told, conversions.body,
+                   conversions.occurred_at
+               FROM conversion_keys
+               JOIN conversions ON conversions.id = conversion_keys.conversion
+               JOIN deliveries ON deliveries.conversion = conversions.id
+               WHERE conversion_keys.key IN (:keys) AND conversions.kind = 'lead'
+                   AND conversions.test = :test AND conversions.occurred_at <= :sold_at""",
+            keys,
+            {"test": int(sale.test), "sold_at": iso(sale.occurred_at + CLOCK_SKEW)},
+        )
         found: dict[str, str] = {}
-        rows: list[Row] = []
-        for key in keys:
-            rows += self._db.query(
-                """SELECT deliveries.vendor, deliveries.told, conversions.occurred_at
-                   FROM conversion_keys
-                   JOIN conversions ON conversions.id = conversion_keys.conversion
-                   JOIN deliveries ON deliveries.conversion = conversions.id
-                   WHERE conversion_keys.key = :key AND conversions.kind = 'lead'
-                       AND conversions.test = :test AND conversions.occurred_at <= :sold_at""",
-                {
-                    "key": key,
-                    "test": int(sale.test),
-                    "sold_at": iso(sale.occurred_at + CLOCK_SKEW),
-                },
-            )
         for row in sorted(rows, key=lambda row: (row["occurred_at"], row["vendor"])):
-            told = load(Told, row["told"])
-            if told.status is Status.APPROVED and told.known_as:
-                found.setdefault(row["vendor"], told.known_as)
+            told, lead = load(Told, row["told"]), load(Conversion, row["body"])
+            theirs = strongest_first(lead.keys)[:1]
+            if told.status is Status.APPROVED and told.known_as and not set(theirs) - set(keys):
+                found[row["vendor"]] = told.known_as
         return found
 
     def newest(self, state: str = "", limit: int = 100) -> list[DeliveryRow]:

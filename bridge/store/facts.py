@@ -24,15 +24,6 @@ class Facts:
             {"name": name, "value": value},
         )
 
-    def add(self, name: str, value: str) -> str:
-        """Keep a value unless there is one; return the one that is kept."""
-        self._db.execute(
-            """INSERT INTO facts (name, value) VALUES (:name, :value)
-               ON CONFLICT (name) DO NOTHING""",
-            {"name": name, "value": value},
-        )
-        return self.get(name)
-
     def remove(self, name: str, value: str) -> bool:
         """Forget a value; return False where it is another by now."""
         sql = "DELETE FROM facts WHERE name = :name AND value = :value"

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
+from collections import Counter
+from collections.abc import Collection, Sequence
+from itertools import chain, groupby
+from operator import itemgetter
 
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
+from bridge import identity
 from bridge.codec import dumps, loads
+from bridge.identity import Bond
+from bridge.ledger.orders import Sets
+from bridge.store.bonds import MOST_BONDS
 
 migrations = Migrations("bridge")
 
@@ -40,19 +49,63 @@ def m003_identity(db: Database) -> None:
     """Keep what was said of who is who, and find clicks by all of their keys."""
     for statement in filter(str.strip, _IDENTITY.split(";")):
         db.execute(statement)
-    together: dict[str, list[str]] = {}
-    for key, customer in db.execute("SELECT key, customer FROM aliases ORDER BY key").fetchall():
-        together.setdefault(customer, []).append(key)
-    known = {str(at): keys for at, keys in enumerate(together.values()) if len(keys) > 1}
-    db.conn.executemany(
-        "INSERT INTO bonds VALUES (?, ?, 0, '', '')", [(id, dumps(known[id])) for id in known]
-    )
-    db.conn.executemany(
-        "INSERT INTO bond_keys VALUES (?, ?)", [(key, id) for id in known for key in known[id]]
-    )
+    if db.execute("SELECT 1 FROM aliases WHERE key LIKE 'email:%' LIMIT 1").fetchone():
+        db.execute("INSERT INTO facts VALUES ('email_key_unsettled', '1')")
     clicks = db.execute("SELECT id, keys FROM clicks").fetchall()
-    under = {(key, id) for id, keys in clicks for key in loads(keys)}
-    db.conn.executemany("INSERT INTO click_keys VALUES (?, ?)", sorted(under))
+    under = [(id, tuple(sorted(set(loads(keys))))) for id, keys in clicks]
+    _insert(db, "click_keys", [(key, id) for id, keys in under for key in keys])
+    said = _sets_of(db, "SELECT event, key FROM event_keys")
+    _bind(db, said.union(keys for _, keys in under))
+    db.execute("CREATE INDEX bond_keys_by_bond ON bond_keys (bond)")
+
+
+def _bind(db: Database, said: set[tuple[str, ...]]) -> None:
+    """Keep what was said together as bonds, and work out anew who is who.
+
+    The customers so far may be joined wrongly, by an address that two share.
+    """
+    connected = Sets()
+    for keys in said:
+        connected.join(keys)
+    groups = _sets_of(db, "SELECT customer, key FROM aliases")
+    # Ids that came without a click have left no other trace. A group of two accounts is never kept.
+    said |= {
+        keys
+        for keys in groups
+        if len(set(map(connected.find, keys))) > 1 and sum(map(identity.is_own, keys)) <= 1
+    }
+    bonds = {_bond_id(keys): keys for keys in said if len(keys) > 1}
+    _insert(db, "bonds", [(id, dumps(keys), 0, "", "") for id, keys in bonds.items()])
+    _insert(db, "bond_keys", [(key, id) for id, keys in bonds.items() for key in keys])
+    before = dict(db.execute("SELECT key, customer FROM aliases"))
+    after = {key: key for key in before} | _customers(bonds.values())
+    changed = [(key, after[key]) for key in after if after[key] != before.get(key)]
+    _insert(db, "aliases", changed, "OR REPLACE")
+
+
+def _customers(bonds: Collection[tuple[str, ...]]) -> dict[str, str]:
+    times = Counter(chain.from_iterable(bonds))
+    public = {key for key in times if times[key] > MOST_BONDS and not identity.is_hard(key)}
+    return identity.customers((Bond(frozenset(keys)) for keys in bonds), public)
+
+
+def _insert(db: Database, table: str, rows: Sequence[tuple[object, ...]], how: str = "") -> None:
+    """Insert rows in order, which is many times faster than to jump about in a large table."""
+    if rows:
+        places = ", ".join("?" * len(rows[0]))
+        sql = f"INSERT {how} INTO {table} VALUES ({places})"  # noqa: S608
+        db.conn.executemany(sql, sorted(rows))
+
+
+def _sets_of(db: Database, pairs: str) -> set[tuple[str, ...]]:
+    """Return the sets of keys that a statement gives, each beside the name of its set."""
+    rows = db.execute(f"{pairs} ORDER BY 1, 2")
+    return {tuple(key for _, key in some) for _, some in groupby(rows, itemgetter(0))}
+
+
+def _bond_id(keys: tuple[str, ...]) -> str:
+    """Name a bond as the store does, so that a repetition is known."""
+    return hashlib.sha256(dumps([list(keys), False]).encode()).hexdigest()[:32]
 
 
 def _is_test(body: str) -> bool:
@@ -223,7 +276,6 @@ CREATE TABLE bond_keys (
     bond TEXT NOT NULL REFERENCES bonds (id),
     PRIMARY KEY (key, bond)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX bond_keys_by_bond ON bond_keys (bond);
 
 CREATE TABLE click_keys (
     key TEXT NOT NULL,

@@ -9,12 +9,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from bridge import leads
 from bridge.attribution import strongest_first
 from bridge.codec import dump, from_iso, iso, load
 from bridge.model import Conversion, Payment
 from bridge.store.database import Database, query_for
 from bridge.store.rows import Row
 from bridge.store.sets import ALIASES, REFS, find, join
+
+# A visit is one event of ours: that, its payment, its order and its conversion have one name.
+_FORGET_VISIT = (
+    "DELETE FROM asks WHERE subject = :name",
+    "DELETE FROM payments WHERE event = :name",
+    "DELETE FROM refs WHERE ref = :name",
+    "DELETE FROM event_keys WHERE event = :name",
+    "DELETE FROM events WHERE key = :name",
+)
 
 
 def _subscription(conversion: Conversion) -> Row:
@@ -257,6 +267,27 @@ class Orders:
         self._db.execute("DELETE FROM deliveries WHERE conversion = :id", ids)
         self._db.execute("DELETE FROM conversion_keys WHERE conversion = :id", ids)
         self._db.execute("DELETE FROM conversions WHERE id = :id", ids)
+
+    def drop_visits(self, before: datetime, most: int) -> int:
+        """Drop visits from before a time, and their events, unless they are still to be told.
+
+        At most so many, oldest first; returns how many.
+        """
+        rows = self._db.query(
+            """SELECT id FROM conversions
+               WHERE provider = :ours AND subscription = '' AND kind = 'pageview'
+                   AND occurred_at < :before
+                   AND NOT EXISTS (
+                       SELECT 1 FROM deliveries WHERE deliveries.conversion = conversions.id
+                           AND deliveries.state IN ('due', 'sending', 'unknown'))
+               ORDER BY occurred_at, id LIMIT :most""",
+            {"ours": leads.PROVIDER, "before": iso(before), "most": most},
+        )
+        for row in rows:
+            self.remove(row["id"])
+            for statement in _FORGET_VISIT:
+                self._db.execute(statement, {"name": row["id"]})
+        return len(rows)
 
     def conversion(self, id: str) -> Conversion | None:
         """Return one conversion by its id."""

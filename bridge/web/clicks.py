@@ -115,7 +115,7 @@ def _take(sender: Sender, *, lead: bool) -> tuple[Response, int]:
     with here.store.atomic():
         if not _is_repeated(sender, raw, secret, now):
             said = Said(source=sender.source, at=now, claimed=sender.is_browser)
-            here.intake.take(capture, said, now, lead=lead)
+            here.intake.take_within(capture, said, now, lead=lead)
     here.store.ring()
     return _answer(capture), 201
 
