@@ -21,10 +21,8 @@ from bridge.vendors.base import AnyVendor
 # The names under which vendors' own integrations carry the merchant's customer id.
 KNOWN_EXTERNAL_ID_NAMES = ("taapitCustomerExternalId", "codeqrCustomerId")
 # What programs write where a guest has no id. Taken for one, it would make all guests one customer.
-NOBODY = frozenset(
-    {"", "0", "-1", "null", "none", "nil", "nan", "n/a", "undefined", "false"}
-    | {"guest", "anonymous", "unknown"}
-)
+NOTHING = frozenset({"", "null", "none", "nil", "nan", "n/a", "undefined", "false"})
+NOBODY = NOTHING | {"0", "-1", "guest", "anonymous", "unknown"}
 # The name under which a payment's metadata carries the id that our script holds in the browser.
 BROWSER = "bridge_id"
 CLOCK_SKEW = timedelta(minutes=5)
@@ -142,12 +140,20 @@ def _carried(vendor: AnyVendor, context: Context) -> Click | None:
 def _landed(vendor: AnyVendor, context: Context) -> Click | None:
     """Return the click with which the buyer came in, by the parameters of that address."""
     try:
-        return vendor.read_landing(dict(parse_qsl(urlsplit(context.url).query)))
+        return vendor.read_landing(landing_parameters(context.url))
     except ValueError:
         return None
 
 
+def landing_parameters(url: str) -> dict[str, str]:
+    """Return the parameters of an address; raise ValueError where it is none."""
+    given = parse_qsl(urlsplit(url).query)
+    return {name: value for name, value in given if value.strip().lower() not in NOTHING}
+
+
 def _read(vendor: AnyVendor, value: object) -> Click | None:
+    if isinstance(value, str) and value.strip().lower() in NOTHING:
+        return None
     try:
         return vendor.read_click(value)
     except ValueError:

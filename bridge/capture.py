@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import ip_address
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -30,7 +29,7 @@ from pydantic import (
 )
 
 from bridge import providers, vendors
-from bridge.attribution import NOBODY, email_key
+from bridge.attribution import NOBODY, email_key, landing_parameters
 from bridge.errors import WebhookError
 from bridge.identity import ANONYMOUS
 from bridge.model import Click, Context
@@ -269,7 +268,7 @@ class Reader:
         found: dict[str, Click] = {}
         for name, vendor in self.vendors.items() if url else ():
             try:
-                click = vendor.read_landing(dict(parse_qsl(urlsplit(url).query)))
+                click = vendor.read_landing(landing_parameters(url))
                 _check_printable(click or {})
             except ValueError:
                 click = None

@@ -48,7 +48,8 @@ def test_a_landing_is_told_with_its_parameters(make: Make) -> None:
     assert {name for name, calls in counted(made).items() if calls} == {"tracify"}
     (row,) = made.store.deliveries.newest()  # no other vendor has one to skip
     assert (row.vendor, row.state, row.attempts) == ("tracify", "settled", 1)
-    (shown,) = listed("conversions")
+    (shown,) = listed("conversions", "--visits")
+    assert listed("conversions") == []
     assert (shown["kind"], shown["status"]) == ("pageview", "approved")
     assert "pageview" in printed("show", row.id)
 

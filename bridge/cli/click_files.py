@@ -139,6 +139,9 @@ class ClickFile:
     def _read_columns(self, path: Path) -> Sequence[Column]:
         try:
             head = next(self._lines, "")
+            if head.lower().startswith("sep="):  # a spreadsheet's own word
+                self._lines.begin()
+                head = next(self._lines, "")
             self._delimiter = max(DELIMITERS, key=head.count)
             lines = chain([head], self._lines)
             self._reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
@@ -175,7 +178,7 @@ def _columns(names: Sequence[str]) -> list[Column]:
     if not any(map(str.strip, names)):
         raise ValueError("is empty (its first line must name the columns)")
     columns: list[Column] = []
-    for name in map(str.strip, names):
+    for name in (each.strip().lower() for each in names):
         column = known.get(name) or _kind(name, known)
         if column is None:
             short = [each for each in known if "." not in each and each != REFUSED]

@@ -47,6 +47,9 @@ limit_option = click.option(
 )
 
 
+visits_option = click.option("--visits", is_flag=True, help="Visits, too.")
+
+
 def state_option(
     states: type[StrEnum], name: str = "state"
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -79,11 +82,12 @@ def events(state: str | None, limit: int, json_: bool) -> None:
 @click.command()
 @state_option(Status, "status")
 @limit_option
+@visits_option
 @as_json
-def conversions(status: str | None, limit: int, json_: bool) -> None:
+def conversions(status: str | None, limit: int, visits: bool, json_: bool) -> None:
     """List the orders and sign-ups to be credited, as they stand."""
     with opened() as session:
-        rows = session.store.orders.newest(status or "", limit)
+        rows = session.store.orders.newest(status or "", limit, visits=visits)
     if json_:
         print_json([conversion_json(row) for row in rows])
         return
@@ -106,11 +110,12 @@ def conversions(status: str | None, limit: int, json_: bool) -> None:
 @click.command()
 @state_option(DeliveryState)
 @limit_option
+@visits_option
 @as_json
-def deliveries(state: str | None, limit: int, json_: bool) -> None:
+def deliveries(state: str | None, limit: int, visits: bool, json_: bool) -> None:
     """List what each vendor was told and is still to be told."""
     with opened() as session:
-        rows = session.store.deliveries.newest(state or "", limit)
+        rows = session.store.deliveries.newest(state or "", limit, visits=visits or bool(state))
     if json_:
         print_json([delivery_json(row) for row in rows])
         return

@@ -7,6 +7,7 @@ from collections import Counter
 import click
 
 from bridge import codec, history, outbox
+from bridge.attribution import StoredClick
 from bridge.cli.listings import conversion_json, delivery_json, event_json
 from bridge.cli.output import (
     Column,
@@ -57,8 +58,8 @@ def show(id: str, json_: bool) -> None:
     if json_:
         print_json([_story_json(story) for story in stories])
         return
-    for story in stories:
-        _print_story(story)
+    for before, story in zip((None, *stories), stories, strict=False):
+        _print_story(story, known=before is not None and before.customer == story.customer)
 
 
 @click.command()
@@ -168,6 +169,7 @@ def _story_json(story: Story) -> Plain:
                 "vendor": each.vendor,
                 "value": each.value,
                 "captured_at": codec.iso(each.captured_at),
+                "exact": each.exact or each.live,
                 "keys": sorted(each.keys),
             }
             for each in story.clicks
@@ -254,7 +256,7 @@ def _print_step(step: Call | Done | Skip) -> None:
             print_line("then the vendor is up to date", indent=2)
 
 
-def _print_story(story: Story) -> None:
+def _print_story(story: Story, *, known: bool) -> None:
     for each in story.conversions:
         _print_conversion(each)
     print_heading("What arrived")
@@ -289,7 +291,10 @@ def _print_story(story: Story) -> None:
                 for each in _distinct(story)
             ],
         )
-    _print_customer(story)
+    if known:
+        print_heading("Who, and which clicks: as above")
+    else:
+        _print_customer(story)
     if story.deliveries:
         print_heading("What the vendors were told")
     for row in story.deliveries:
@@ -321,11 +326,11 @@ def _print_customer(story: Story) -> None:
     if len(story.bonds) > MOST_BONDS:
         print_line(f"and {len(story.bonds) - MOST_BONDS} more (--json)", style="dim", indent=2)
     seen = Counter((each.vendor, _click_words(each.value)) for each in story.clicks)
-    last = {(each.vendor, _click_words(each.value)): each.captured_at for each in story.clicks}
+    last = {(each.vendor, _click_words(each.value)): _clicked(each) for each in story.clicks}
     print_table(
-        (Column("stored"), Column("vendor"), Column("times", right=True), Column("click")),
+        (Column("clicked"), Column("vendor"), Column("times", right=True), Column("click")),
         [
-            (shown_time(last[vendor, click]), vendor, times if times > 1 else "", click)
+            (last[vendor, click], vendor, times if times > 1 else "", click)
             for (vendor, click), times in seen.items()
         ],
         "no clicks",
@@ -340,6 +345,12 @@ def _bond_words(bond: BondRow, customer: list[str]) -> str:
     apart = "" if bond.keys <= set(customer) else " (not joined: others have these, too)"
     claimed = " (a claim: it brings clicks alone)"
     return f"{said}{keys}{source}{claimed if bond.claimed else apart}"
+
+
+def _clicked(click: StoredClick) -> str:
+    """Return when a click happened, or by when it had happened."""
+    at = shown_time(click.captured_at)
+    return at if click.exact or click.live else f"by {at}"
 
 
 def _click_words(value: object) -> str:

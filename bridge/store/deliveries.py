@@ -288,11 +288,17 @@ class Deliveries:
                 found[row["vendor"]] = told.known_as
         return found
 
-    def newest(self, state: str = "", limit: int = 100) -> list[DeliveryRow]:
-        """Return the deliveries that changed last, of one state if given."""
-        where = "WHERE state = :state" if state else ""
+    def newest(
+        self, state: str = "", limit: int = 100, *, visits: bool = True
+    ) -> list[DeliveryRow]:
+        """Return the deliveries that changed last, of one state if given, with or without visits.
+
+        A visit is known by its name.
+        """
+        where = "AND state = :state" if state else ""
+        where += "" if visits else " AND conversion NOT LIKE 'bridge:pageview%'"
         rows = self._db.query(
-            f"""SELECT * FROM deliveries {where}
+            f"""SELECT * FROM deliveries WHERE 1 = 1 {where}
                 ORDER BY updated_at DESC, id DESC LIMIT :limit""",  # noqa: S608
             {"state": state, "limit": limit},
         )

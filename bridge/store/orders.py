@@ -294,11 +294,14 @@ class Orders:
         rows = self._db.query("SELECT body FROM conversions WHERE id = :id", {"id": id})
         return load(Conversion, rows[0]["body"]) if rows else None
 
-    def newest(self, status: str = "", limit: int = 100) -> list[Conversion]:
-        """Return the newest conversions, of one status if given, newest first."""
-        where = "WHERE status = :status" if status else ""
+    def newest(
+        self, status: str = "", limit: int = 100, *, visits: bool = True
+    ) -> list[Conversion]:
+        """Return the newest conversions, of one status if given, with or without visits."""
+        where = "AND status = :status" if status else ""
+        where += "" if visits else " AND kind != 'pageview'"
         rows = self._db.query(
-            f"""SELECT body FROM conversions {where}
+            f"""SELECT body FROM conversions WHERE 1 = 1 {where}
                 ORDER BY occurred_at DESC, id DESC LIMIT :limit""",  # noqa: S608
             {"status": status, "limit": limit},
         )
@@ -330,6 +333,9 @@ class Orders:
         return [row["grp"] for row in rows]
 
     def count(self) -> dict[str, int]:
-        """Return how many conversions there are in each status."""
-        rows = self._db.query("SELECT status, count(*) AS n FROM conversions GROUP BY status")
-        return {row["status"]: row["n"] for row in rows}
+        """Return how many conversions there are in each status, and how many visits."""
+        rows = self._db.query(
+            """SELECT CASE kind WHEN 'pageview' THEN 'visits' ELSE status END AS name,
+                   count(*) AS n FROM conversions GROUP BY name"""
+        )
+        return {row["name"]: row["n"] for row in rows}

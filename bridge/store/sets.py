@@ -58,7 +58,6 @@ def find_all(db: Database, sets: SetTable, members: Collection[str]) -> dict[str
 
 def companions(db: Database, sets: SetTable, members: Collection[str]) -> set[str]:
     """Return all members of the sets that hold one of these; none for strangers."""
-    sql = f"""SELECT them.{sets.member} AS member FROM {sets.table} AS me
-              JOIN {sets.table} AS them ON them.{sets.name} = me.{sets.name}
-              WHERE me.{sets.member} IN (:keys)"""  # noqa: S608
+    sql = f"""SELECT {sets.member} AS member FROM {sets.table} WHERE {sets.name} IN
+              (SELECT {sets.name} FROM {sets.table} WHERE {sets.member} IN (:keys))"""  # noqa: S608
     return {str(row["member"]) for row in query_for(db, sql, members)}
