@@ -211,7 +211,7 @@ def test_a_page_can_read_every_error(
     ]
     monkeypatch.delattr(store, "customers")
     answers += [post(client), post(client)]
-    assert [each.status_code for each in answers] == [401, 401, 422, 422, 422, 422, 413, 500, 429]
+    assert [each.status_code for each in answers] == [401, 401, 422, 422, 422, 422, 422, 500, 429]
     for answer in answers:
         assert error_of(answer)["message"]
         assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN

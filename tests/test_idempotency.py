@@ -152,7 +152,7 @@ def test_nothing_of_a_person_is_kept_with_a_key(client: FlaskClient, store: Sqli
         (b"{", 422),
         ({**BODY, "clicks": {"nobody": "x"}}, 422),
         ({**BODY, "extra": 1}, 422),
-        (b" " * 40_000, 413),
+        (b" " * 40_000, 422),
     ],
 )
 def test_what_is_refused_uses_up_no_key(

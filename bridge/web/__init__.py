@@ -68,7 +68,7 @@ def _unavailable(failure: StoreError) -> tuple[Response, int]:
 def _http_error(problem: HTTPException) -> tuple[Response, int]:
     status = HTTPStatus(problem.code or 500)
     message = problem.description or status.phrase
-    if status == 413 and message == type(problem).description:  # werkzeug's own words
+    if status == 413:
         message = f"the body is larger than {MAX_BODY // 2**20} MiB"
     answer, _ = error(status, CODES.get(status, status.name.lower()), message)
     answer.headers.extend(  # such as Allow, of a 405

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, jsonify, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from bridge.capture import Capture, Reader, UnfitError, parse, parse_leniently
 from bridge.errors import WebhookError
@@ -104,7 +105,7 @@ def _authorize_server() -> None:
 
 def _take(sender: Sender, *, lead: bool) -> tuple[Response, int]:
     here, now = state(), datetime.now(UTC)
-    raw = raw_body(MAX_BODY)
+    raw = _raw()
     body, left_out = parse_leniently(raw) if sender.is_browser else (parse(raw), {})
     if sender.is_browser:
         body = browsers.with_visitor(body)
@@ -118,6 +119,13 @@ def _take(sender: Sender, *, lead: bool) -> tuple[Response, int]:
             here.intake.take_within(capture, said, now, lead=lead)
     here.store.ring()
     return _answer(capture), 201
+
+
+def _raw() -> bytes:
+    try:
+        return raw_body(MAX_BODY)
+    except RequestEntityTooLarge:
+        raise UnfitError({"body": f"is larger than {MAX_BODY // 1024} KiB"}) from None
 
 
 def _is_repeated(sender: Sender, raw: bytes, secret: bytes, now: datetime) -> bool:

@@ -21,6 +21,7 @@ from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 
 from bridge import providers
+from bridge.attribution import NOBODY
 from bridge.errors import WebhookError
 from bridge.vendors.base import AnyVendor
 
@@ -108,8 +109,8 @@ def served(source: str) -> str:
 def table_of(vendors: Mapping[str, AnyVendor]) -> dict[str, Any]:
     """Return what the script needs to know.
 
-    `ids` are the names by which a customer may be known; `campaigns` is the pattern of addresses
-    that make a visit worth a report, where a vendor sees visitors.
+    `ids` are the names by which a customer may be known; `nobody` is the pattern of what is no id;
+    `campaigns` is that of addresses that make a visit worth a report, where a vendor sees visitors.
     """
     rows = {name: _row(vendor) for name, vendor in vendors.items()}
     used = {name: row for name, row in rows.items() if row.keys() & {"landing", "cookies"}}
@@ -117,6 +118,7 @@ def table_of(vendors: Mapping[str, AnyVendor]) -> dict[str, Any]:
     table: dict[str, Any] = {
         "vendors": used,
         "ids": ["external_id", "email", *providers.discover()],
+        "nobody": f"^({'|'.join(map(re.escape, sorted(NOBODY)))})$",
     }
     if watching:
         prefixes = {CAMPAIGN, *(each.landing_prefix for each in watching if each.landing_prefix)}

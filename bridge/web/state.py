@@ -37,18 +37,13 @@ def body(most: int = MAX_BODY) -> bytes:
     Werkzeug looks at the Content-Length, and silently cuts a body that is sent in chunks without.
     """
     if (request.content_length or 0) > most:
-        raise RequestEntityTooLarge(_too_large(most))
+        raise RequestEntityTooLarge
     if request.content_length is not None:
         return request.get_data(cache=False)
     data: bytes = request.environ["wsgi.input"].read(most + 1)
     if len(data) > most:
-        raise RequestEntityTooLarge(_too_large(most))
+        raise RequestEntityTooLarge
     return data
-
-
-def _too_large(most: int) -> str:
-    size = f"{most // 2**20} MiB" if most >= 2**20 else f"{most // 2**10} KiB"
-    return f"the body is larger than {size}"
 
 
 def state() -> State:

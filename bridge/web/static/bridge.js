@@ -14,10 +14,6 @@ try { (function () {
   var TABLE = __TABLE__;
   var NAME = "_bridge";
   var LIFE = 90 * 864e5;
-  var LONGEST_ID = 255;
-  var LONGEST_URL = 4096;
-  var LONGEST_METADATA = 500;
-  var MOST_MORE = 10;
 
   var queue = window.bridge;
   if (queue && queue.identify && queue.ids) return;
@@ -32,6 +28,8 @@ try { (function () {
   // {id, at, clicks: {vendor: {click, at, passed}}}: null as long as nothing may be read. "passed"
   // is the cookie that an address won over: it is older, and news only once it has changed.
   var visitor = null;
+  // What was last seen in the browser's memory: where it is gone, somebody took it away.
+  var kept = null;
   var waiting = [];
   var told = {};
 
@@ -51,13 +49,13 @@ try { (function () {
     return attempt(function () { return decodeURIComponent(text); }) || text;
   }
 
-  // The last one of a name counts, as on the server.
+  // The last one of a name counts, as on the server; it is "" where it can be no id.
   function pairs(text, separator) {
     var found = Object.create(null);
     text.split(separator).forEach(function (pair) {
       var at = pair.indexOf("=");
       var value = decode(pair.slice(at + 1));
-      if (at > 0 && value) found[decode(pair.slice(0, at))] = value;
+      if (at > 0 && value) found[decode(pair.slice(0, at))] = usable(value);
     });
     return found;
   }
@@ -67,7 +65,8 @@ try { (function () {
     if (typeof value === "number" && isFinite(value)) value = String(value);
     if (typeof value !== "string") return "";
     value = value.trim();
-    return value.length > LONGEST_ID || /[\x00-\x1f\x7f]/.test(value) ? "" : value;
+    return value.length > 255 || /[\x00-\x1f\x7f]/.test(value) ||
+      value.toLowerCase().match(TABLE.nobody) ? "" : value;
   }
 
   // A click is the id itself where it is of the vendor's usual kind, else an object of kinds.
@@ -75,21 +74,19 @@ try { (function () {
     var click;
     (vendor.landing || []).some(function (kinds) {
       var found = {};
-      var names = Object.keys(kinds);
-      names.forEach(function (name) { found[kinds[name]] = usable(query[name]); });
-      if (!names.every(function (name) { return found[kinds[name]]; })) return false;
+      if (!Object.keys(kinds).every(function (name) {
+        return found[kinds[name]] = query[name];
+      })) return false;
       Object.keys(query).filter(function (name) {
-        return vendor.more && name.match(vendor.more) && usable(query[name]);
-      }).slice(0, MOST_MORE).forEach(function (name) { found[name] = usable(query[name]); });
-      click = Object.keys(found).length === 1 && found[vendor.kind] || found;
-      return true;
+        return vendor.more && name.match(vendor.more) && query[name];
+      }).slice(0, 10).forEach(function (name) { found[name] = query[name]; });
+      return click = Object.keys(found).length === 1 && found[vendor.kind] || found;
     });
     return click;
   }
 
   function fromCookie(vendor, cookies) {
-    return (vendor.cookies || []).map(function (name) { return usable(cookies[name]); })
-      .filter(Boolean)[0];
+    return (vendor.cookies || []).map(function (name) { return cookies[name]; }).filter(Boolean)[0];
   }
 
   // A cookie of JSON tells nothing new where it holds the very id that is known.
@@ -103,7 +100,7 @@ try { (function () {
   function remembered() {
     var best;
     [
-      function () { return pairs(document.cookie, /; */)[NAME]; },
+      function () { return decode(document.cookie.match(/(?:^|; )_bridge=([^;]*)/)[1]); },
       function () { return localStorage.getItem(NAME); }
     ].forEach(function (read) {
       attempt(function () {
@@ -124,17 +121,25 @@ try { (function () {
     return Math.abs(Date.now() - each.at) < LIFE;
   }
 
-  function remember() {
+  function keep() {
     var text = JSON.stringify(visitor);
     attempt(function () { localStorage.setItem(NAME, text); });
     attempt(function () { setCookie(encodeURIComponent(text), LIFE / 1000, domain); });
+    kept = remembered();
   }
 
-  function forget() {
-    attempt(function () { localStorage.removeItem(NAME); });
-    attempt(function () { sessionStorage.removeItem(NAME); });
-    attempt(function () { setCookie("", 0, domain); });
-    attempt(function () { setCookie("", 0, ""); });
+  // Another tab may have learnt more since, may have been told to forget, or have begun anew.
+  function remember() {
+    var found = visitor && remembered();
+    if (found) {
+      if (found.id === visitor.id) Object.keys(visitor.clicks).forEach(function (name) {
+        var each = visitor.clicks[name];
+        if (!found.clicks[name] || found.clicks[name].at < each.at) found.clicks[name] = each;
+      });
+      visitor = found;
+    } else if (kept) consent(false);
+    if (visitor) keep();
+    return visitor;
   }
 
   function setCookie(text, age, domain) {
@@ -144,7 +149,7 @@ try { (function () {
 
   function newId() {
     return attempt(function () { return crypto.getRandomValues(new Uint32Array(4)).join("-"); }) ||
-      [Math.random(), Math.random()].join("-").replace(/0\./g, "");
+      (Math.random() + "-" + Math.random()).replace(/0\./g, "");
   }
 
   // ── what the server is told ──
@@ -163,7 +168,7 @@ try { (function () {
 
   // What follows a # stays in the browser: it may hold what nobody else is to see.
   function address(text) {
-    return String(text).replace(/#.*/, "").slice(0, LONGEST_URL);
+    return String(text).replace(/#.*/, "").slice(0, 4096);
   }
 
   function isForeign(host) {
@@ -185,8 +190,8 @@ try { (function () {
 
   function start() {
     var now = Date.now();
-    var known = remembered();
-    visitor = known || {id: newId(), at: now, clicks: {}};
+    kept = remembered();
+    visitor = kept || {id: newId(), at: now, clicks: {}};
     var query = pairs(location.search.slice(1).replace(/\+/g, " "), "&");
     var cookies = attempt(function () { return pairs(document.cookie, /; */); }) || {};
     var clicks = {};
@@ -200,8 +205,8 @@ try { (function () {
       visitor.at = now;
       visitor.clicks[name] = {click: click, at: now, passed: cookie};
     });
-    if (isVisit(!known) || Object.keys(clicks).length) {
-      remember();
+    if (isVisit(!kept) || Object.keys(clicks).length) {
+      keep();
       // The server's clock is better than the visitor's, so what happens now carries no time.
       post({
         customer: {anonymous_id: visitor.id},
@@ -209,15 +214,21 @@ try { (function () {
         context: {url: address(location.href), referrer: address(document.referrer)}
       });
     }
+    resume();
+  }
+
+  function resume() {
     waiting.splice(0).forEach(introduce);
   }
 
   // Clicks go along once more, each with the time of its landing: the first report may be lost.
-  function introduce(customer) {
-    var same = JSON.stringify(customer);
-    if (told[same]) return;
-    told[same] = true;
-    remember();
+  function introduce(text) {
+    if (told[text]) return;
+    if (!remember()) return waiting.push(text);
+    // A beacon is taken and lost where there is no network.
+    if (attempt(function () { return navigator.onLine === false; })) waiting.push(text);
+    else told[text] = true;
+    var customer = JSON.parse(text);
     customer.anonymous_id = visitor.id;
     var landings = {};
     Object.keys(visitor.clicks).forEach(function (name) {
@@ -229,6 +240,8 @@ try { (function () {
     if (!times.length) post({customer: customer});
     times.forEach(function (at) {
       var when = new Date(+at).toISOString();
+      // The server would refuse the whole body for the time of a clock that is far out.
+      if (!/^20[2-9]/.test(when)) when = undefined;
       post({customer: customer, clicks: landings[at], occurred_at: when});
     });
   }
@@ -241,22 +254,20 @@ try { (function () {
       var id = usable(given[name]);
       if (id) customer[name] = id;
     });
-    if (!Object.keys(customer).length) return;
-    if (visitor) introduce(customer);
-    else waiting.push(customer);
+    if (Object.keys(customer).length) introduce(JSON.stringify(customer));
   }
 
   function ids() {
     var found = {};
     attempt(function () {
-      if (!visitor) return;
-      remember();
+      if (!remember()) return;
       found.bridge_id = visitor.id;
       Object.keys(visitor.clicks).forEach(function (name) {
         var click = visitor.clicks[name].click;
         var text = typeof click === "string" ? click : JSON.stringify(click);
         var label = TABLE.vendors[name].name;
-        if (label && text.length <= LONGEST_METADATA) found[label] = text;
+        // Stripe takes no more.
+        if (label && text.length <= 500) found[label] = text;
       });
     });
     return found;
@@ -265,9 +276,12 @@ try { (function () {
   function consent(given) {
     willing = given === true;
     if (!willing) {
-      visitor = null;
+      visitor = kept = null;
       told = {};
-      forget();
+      attempt(function () { localStorage.removeItem(NAME); });
+      attempt(function () { sessionStorage.removeItem(NAME); });
+      attempt(function () { setCookie("", 0, domain); });
+      attempt(function () { setCookie("", 0, ""); });
     } else if (!visitor) start();
   }
 
@@ -288,6 +302,7 @@ try { (function () {
   var calls = Array.isArray(queue) ? queue : [];
   // A thing of the page's own that has our name stays; an element of that id is only a shortcut.
   if (!queue || calls === queue || queue.nodeType) attempt(function () { window.bridge = api; });
+  attempt(function () { addEventListener("online", quiet(resume)); });
   push.apply(null, calls);
   if (willing && !visitor) attempt(start);
 })(); } catch (_) {}
