@@ -180,6 +180,15 @@ def test_the_same_click_in_the_vendors_own_cookie_is_no_news(here: Scene) -> Non
     assert here.traffic.quiet
 
 
+def test_what_programs_write_for_no_id_replaces_no_click(here: Scene) -> None:
+    page = here.land("/?ta_tid=tid_1&cq_id=Null&cid=0")
+    assert here.traffic.next()[0].clicks == {"taapit": "tid_1"}
+    here.set_cookie("ta_tid", "undefined")
+    here.land("/second?ta_tid=none", page)
+    assert ids(page) == {"taapit_click_id": "tid_1"}
+    assert here.traffic.quiet
+
+
 def test_control_characters_are_in_no_click(here: Scene) -> None:
     here.land("/?ta_tid=a%00b&cq_id=a%0Ab&cid=c_1")
     assert here.traffic.next()[0].clicks == {"trackdesk": "c_1"}

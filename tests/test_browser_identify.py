@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from browser import KEY, Scene, Set, chromium, scene
+from playwright.sync_api import Page
 
 __all__ = ["chromium", "scene"]
 
@@ -44,6 +45,7 @@ NOBODY = [
     "{name: 'Jane'}",
     "{external_id: ''}",
     "{external_id: '  '}",
+    "{external_id: 'Undefined', email: 'null', stripe: 0, paddle: NaN, shopify: 1 / 0}",
     "{external_id: true}",
     "{get external_id() { throw new Error('mine') }}",
     "new Proxy({}, {get() { throw new Error('mine') }})",
@@ -59,6 +61,11 @@ def here(scene: Set) -> Scene:
 def clicks_of(here: Scene, *keys: str) -> set[str]:
     customers = here.bench.store.customers
     return {each.vendor for each in customers.clicks(customers.aliases(keys))}
+
+
+def clicks_in(page: Page) -> dict[str, str]:
+    found: dict[str, str] = page.evaluate("bridge.ids()")
+    return {name: value for name, value in found.items() if name != "bridge_id"}
 
 
 # ── identify ─────────────────────────────────────────────────────────────────────────────────────
@@ -153,6 +160,34 @@ def test_the_same_person_is_told_of_once_per_page(here: Scene) -> None:
     assert here.traffic.quiet
 
 
+def test_who_is_told_of_without_a_network_is_told_of_again_with_one(here: Scene) -> None:
+    page = here.land("/?ta_tid=tid_1")
+    here.traffic.next()
+    here.context.set_offline(True)
+    for _ in range(2):
+        page.evaluate("bridge.identify({external_id: 'user_1'})")
+    assert here.traffic.quiet
+    here.context.set_offline(False)
+    (post,) = here.traffic.next()
+    assert (post.status, post.body["customer"]["external_id"]) == (201, "user_1")
+    page.evaluate("bridge.identify({external_id: 'user_1'}), dispatchEvent(new Event('online'))")
+    page.evaluate("bridge.identify({external_id: 'user_2'})")
+    assert here.traffic.next()[0].body["customer"]["external_id"] == "user_2"
+    assert here.traffic.quiet
+    assert clicks_of(here, "external_id:user_1") == {"taapit"}
+
+
+@pytest.mark.parametrize("year", [1969, 2019, 2100])
+def test_the_time_of_a_clock_that_is_far_out_is_not_told(here: Scene, year: int) -> None:
+    page = here.page()
+    page.clock.install(time=datetime(year, 6, 1, tzinfo=UTC))
+    here.land("/?ta_tid=tid_1", page)
+    page.evaluate("bridge.identify({external_id: 'user_1'})")
+    for post in here.traffic.next(2):
+        assert (post.status, post.clicks) == (201, {"taapit": "tid_1"})
+        assert "occurred_at" not in post.body
+
+
 # ── ids ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -173,6 +208,45 @@ def test_a_visitor_without_clicks_keeps_the_id_that_a_payment_got(here: Scene) -
     assert list(given) == ["bridge_id"]
     here.land("/?ta_tid=tid_1", page)
     assert here.traffic.next()[0].body["customer"]["anonymous_id"] == given["bridge_id"]
+
+
+# ── several tabs ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_tab_uses_and_keeps_what_another_has_learnt(here: Scene) -> None:
+    stale = here.land("/?ta_tid=tid_1&cid=c_1")
+    fresh = here.land("/?ta_tid=tid_2&cq_id=clk_2")
+    here.traffic.next(2)
+    learnt = {
+        "taapit_click_id": "tid_2",
+        "codeqr_click_id": "clk_2",
+        "trackdesk_click_id": "c_1",
+    }
+    assert clicks_in(stale) == learnt
+    stale.evaluate("bridge.identify({external_id: 'user_1'})")
+    told: dict[str, Any] = {}
+    for post in here.traffic.next(2):
+        told.update(post.clicks)
+    assert told == {"taapit": "tid_2", "codeqr": "clk_2", "trackdesk": "c_1"}
+    here.land("/second", fresh)
+    assert clicks_in(fresh) == learnt
+    assert here.traffic.quiet
+
+
+def test_two_tabs_without_a_click_become_one_visitor(here: Scene) -> None:
+    tabs = [here.land("/"), here.land("/second")]
+    assert len({each.evaluate("bridge.ids().bridge_id") for each in tabs}) == 1
+
+
+def test_a_newer_click_that_could_not_be_kept_is_not_lost(here: Scene) -> None:
+    page = here.land("/?ta_tid=tid_1")
+    here.shop.head = """<script>
+        Storage.prototype.setItem = () => { throw new Error('full') };
+        const cookie = Object.getOwnPropertyDescriptor(Document.prototype, 'cookie');
+        Object.defineProperty(Document.prototype, 'cookie', {...cookie, set() {}});
+    </script>"""
+    here.land("/?ta_tid=tid_2", page)
+    assert clicks_in(page) == {"taapit_click_id": "tid_2"}
 
 
 # ── a tag that comes late, twice, or beside something of the same name ───────────────────────────

@@ -131,6 +131,32 @@ def test_consent_refused_before_the_script_comes_is_heeded(scene: Set) -> None:
     assert here.traffic.quiet
 
 
+@pytest.mark.parametrize("call", ["bridge.ids()", "bridge.identify({external_id: 'user_1'})"])
+def test_consent_withdrawn_in_one_tab_is_withdrawn_in_all(scene: Set, call: str) -> None:
+    here = scene("taapit", "codeqr")
+    tab, other = here.land("/?ta_tid=tid_1"), here.land("/second")
+    here.traffic.next()
+    tab.evaluate("bridge.consent(false)")
+    for page in (other, tab):
+        page.wait_for_function("localStorage.length === 0")  # another tab's news take a moment
+        page.evaluate(call)
+        assert page.evaluate("bridge.ids()") == {}
+        assert kept(page) == ["", 0, 0]
+    assert here.traffic.quiet
+
+
+def test_consent_given_again_in_one_tab_brings_back_no_click_of_another(scene: Set) -> None:
+    here = scene("taapit", "codeqr")
+    tab, other = here.land("/second"), here.land("/?ta_tid=tid_1")
+    here.traffic.next()
+    before = tab.evaluate("bridge.ids().bridge_id")
+    tab.evaluate("bridge.consent(false), bridge.consent(true)")
+    after = tab.evaluate("bridge.ids()")
+    assert (list(after), after["bridge_id"] == before) == (["bridge_id"], False)
+    other.wait_for_function("id => localStorage._bridge.includes(id)", arg=after["bridge_id"])
+    assert other.evaluate("bridge.ids()") == after
+
+
 # ── what is blocked ──────────────────────────────────────────────────────────────────────────────
 
 

@@ -17,6 +17,7 @@ from kit import VENDOR_SETTINGS
 from pydantic import SecretStr
 
 from bridge import config, vendors
+from bridge.attribution import NOBODY
 from bridge.providers import discover as discover_providers
 from bridge.store.sqlite import SqliteStore
 from bridge.vendors.base import AnyVendor
@@ -55,7 +56,7 @@ def configured(monkeypatch: pytest.MonkeyPatch, *wanted: str) -> Mapping[str, An
 
 
 def table_in(served: bytes) -> dict[str, Any]:
-    found = re.search(r"var TABLE = (.*);", served.decode())
+    found = re.search(r"var TABLE=(.*);", served.decode())
     assert found
     table: dict[str, Any] = json.loads(found[1])
     return table
@@ -245,9 +246,27 @@ def test_a_sixth_vendor_needs_no_line_of_the_script() -> None:
     assert not re.search(row["more"], "acmeax_1")
 
 
-def test_only_whole_lines_of_comment_are_left_out() -> None:
-    source = 'a;  // says why\n\n  // a comment\n  b("https://c");\n'
-    assert script.served(source) == 'a;  // says why\nb("https://c");\n'
+def test_what_is_no_id_is_the_same_to_the_script_and_to_the_server(client: FlaskClient) -> None:
+    pattern = table_in(client.get("/bridge.js").data)["nobody"]
+    assert all(re.search(pattern, each) for each in NOBODY)
+    assert not any(
+        re.search(pattern, each) for each in ("nobody", "01", "-12", "nullified", "xnan")
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "served"),
+    [
+        (
+            'a;  // says why\n\n  // a comment\n  b("https://c");\n',
+            'a;  // says why\nb("https://c");\n',
+        ),
+        ("var a = b ? c : {d: 1};\n", "var a=b?c:{d:1};\n"),
+        ("""a = " = " + ' " = ' + - -b;\n""", """a=" = " + ' " = ' + - -b;\n"""),
+    ],
+)
+def test_only_what_makes_no_difference_is_left_out(source: str, served: str) -> None:
+    assert script.served(source) == served
 
 
 def test_the_source_has_no_text_over_several_lines() -> None:
@@ -257,3 +276,10 @@ def test_the_source_has_no_text_over_several_lines() -> None:
     assert not re.search(r"\\$", source, re.MULTILINE)
     assert "/*" not in source.replace("/; */", "")
     assert source.count(script.TABLE) == 1
+
+
+def test_the_source_has_no_pattern_with_a_space_that_would_be_left_out() -> None:
+    source = (Path(script.__file__).parent / "static" / "bridge.js").read_text("utf-8")
+    patterns = re.findall(r"(?:[(!]|, )(/(?![/*]).+?/)[.,)]", source)
+    assert len(patterns) > 5
+    assert all(script.served(each) == each + "\n" for each in patterns)

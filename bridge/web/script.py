@@ -32,6 +32,8 @@ HELD = "bridge.script"
 TABLE = "__TABLE__"
 CAMPAIGN = "utm_"
 LONGEST_NAME = 60
+# What stands in quotes is passed over; + and - are left alone, for "a - -b" needs its spaces.
+SPACED = re.compile(r""""[^"]*"|'[^']*'| ?([=<>&|?:,(){}]) ?""")
 A_YEAR = 31_536_000
 HOURLY = "public, max-age=3600, stale-while-revalidate=86400"
 FOR_GOOD = f"public, max-age={A_YEAR}, immutable"
@@ -101,9 +103,10 @@ def short(version: str) -> str:
 
 
 def served(source: str) -> str:
-    """Leave out lines of comment and indentation."""
+    """Leave out lines of comment, indentation and spaces around operators."""
     lines = (line.strip() for line in source.splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"
+    code = (line for line in lines if line and not line.startswith("//"))
+    return "\n".join(SPACED.sub(lambda found: found[1] or found[0], each) for each in code) + "\n"
 
 
 def table_of(vendors: Mapping[str, AnyVendor]) -> dict[str, Any]:

@@ -6,8 +6,8 @@
 //   bridge.consent(true);   // where the tag says data-consent="required"
 //
 // It must never harm the page: whatever is missing, blocked or odd, it does what is left and is
-// silent. So it is plain ES5 and keeps to itself. Lines of comment and indentation are not served;
-// the server writes into TABLE what the configured vendors use.
+// silent. So it is plain ES5 and keeps to itself. Lines of comment, indentation and spaces around
+// operators are not served; the server writes into TABLE what the configured vendors use.
 try { (function () {
   "use strict";
 
@@ -23,7 +23,7 @@ try { (function () {
   var key = option("key");
   var domain = (option("domain") || "").replace(/^\./, "");
   var willing = tag && option("consent") === null;
-  var endpoint = tag && tag.src.replace(/[?#].*/, "").replace(/[^\/]*$/, "clicks");
+  var endpoint = tag && tag.src.replace(/[^\/?#]*([?#].*)?$/, "clicks");
 
   // {id, at, clicks: {vendor: {click, at, passed}}}: null as long as nothing may be read. "passed"
   // is the cookie that an address won over: it is older, and news only once it has changed.
@@ -65,8 +65,8 @@ try { (function () {
     if (typeof value === "number" && isFinite(value)) value = String(value);
     if (typeof value !== "string") return "";
     value = value.trim();
-    return value.length > 255 || /[\x00-\x1f\x7f]/.test(value) ||
-      value.toLowerCase().match(TABLE.nobody) ? "" : value;
+    return /^[^\x00-\x1f\x7f]{1,255}$/.test(value) &&
+      !value.toLowerCase().match(TABLE.nobody) ? value : "";
   }
 
   // A click is the id itself where it is of the vendor's usual kind, else an object of kinds.
@@ -100,18 +100,16 @@ try { (function () {
   function remembered() {
     var best;
     [
-      function () { return decode(document.cookie.match(/(?:^|; )_bridge=([^;]*)/)[1]); },
+      function () { return decode(document.cookie.match(/(^|\s)_bridge=([^;]*)/)[2]); },
       function () { return localStorage.getItem(NAME); }
     ].forEach(function (read) {
       attempt(function () {
         var found = JSON.parse(read());
-        var clicks = {};
         Object.keys(found.clicks).forEach(function (name) {
           var each = found.clicks[name];
-          if (TABLE.vendors[name] && each.click && isFresh(each)) clicks[name] = each;
+          if (!TABLE.vendors[name] || !each.click || !isFresh(each)) delete found.clicks[name];
         });
-        if (!usable(found.id) || !isFresh(found) || best && best.at >= found.at) return;
-        best = {id: found.id, at: found.at, clicks: clicks};
+        if (usable(found.id) && isFresh(found) && !(best && best.at >= found.at)) best = found;
       });
     });
     return best;
@@ -144,7 +142,7 @@ try { (function () {
 
   function setCookie(text, age, domain) {
     document.cookie = NAME + "=" + text + ";path=/;max-age=" + age + ";SameSite=Lax" +
-      (domain && ";domain=" + domain) + (location.protocol === "https:" ? ";Secure" : "");
+      (domain && ";domain=" + domain) + (/^https/.test(location) ? ";Secure" : "");
   }
 
   function newId() {
@@ -233,15 +231,14 @@ try { (function () {
     var landings = {};
     Object.keys(visitor.clicks).forEach(function (name) {
       var each = visitor.clicks[name];
-      landings[each.at] = landings[each.at] || {};
-      landings[each.at][name] = each.click;
+      (landings[each.at] = landings[each.at] || {})[name] = each.click;
     });
     var times = Object.keys(landings);
     if (!times.length) post({customer: customer});
     times.forEach(function (at) {
       var when = new Date(+at).toISOString();
       // The server would refuse the whole body for the time of a clock that is far out.
-      if (!/^20[2-9]/.test(when)) when = undefined;
+      when = /^20[2-9]/.test(when) ? when : undefined;
       post({customer: customer, clicks: landings[at], occurred_at: when});
     });
   }
