@@ -106,6 +106,7 @@ class Vault:
         else:
             key = self._open_key()
             facts.put(HASH_KEY, "")
+            self._store.persons.mark_unscrubbed()  # it lay open on the disk until now
         facts.put(SEALED, self._fernets[0].encrypt(key.encode()).decode())
         return key.encode()
 

@@ -182,3 +182,15 @@ def test_who_was_known_before_there_was_a_key_still_is(make: Make) -> None:
     key = email_key(EMAIL, Vault(rotated.store, rotated.config).hash_key)
     assert rotated.store.customers.find([key])
     assert "removed" in printed("redact", EMAIL, "--yes")
+
+
+def test_a_key_that_is_sealed_does_not_stay_on_the_disk(store: Store, tmp_path: Path) -> None:
+    key = store.facts.get(HASH_KEY).encode()
+    assert key in written_to(tmp_path)
+    vault(store, NEW)
+    assert store.scrub()
+    assert key not in written_to(tmp_path)
+
+
+def written_to(folder: Path) -> bytes:
+    return b"".join(each.read_bytes() for each in folder.iterdir() if each.is_file())
