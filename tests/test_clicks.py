@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,15 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from kit import API_KEY, VENDOR_SETTINGS
+from pages import store
 from werkzeug.test import TestResponse
 
 from bridge import config, vendors
 from bridge.attribution import StoredClick
 from bridge.store.sqlite import SqliteStore
 from bridge.web import create_app
+
+__all__ = ["store"]
 
 CUSTOMER = {"external_id": "user_123", "stripe": "cus_123"}
 CONTEXT = {
@@ -42,14 +44,6 @@ CLICKS: dict[str, list[object]] = {
     "tracify": [{}, {"utm_source": "newsletter"}],
 }
 KINDS = [(vendor, click) for vendor in KNOWN for click in CLICKS.get(vendor, ())]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    opened = SqliteStore(str(tmp_path / "bridge.db"))
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections import defaultdict
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -15,13 +13,13 @@ import pytest
 from cases import CASES, Case, made
 from hypothesis import given
 from hypothesis import strategies as st
+from mutations import DROP, mutate, places
 
 from bridge import codec, ledger, providers
 from bridge.errors import MoneyError, PayloadError
 from bridge.model import Erasure, Payment, WebhookRequest
 from bridge.providers.base import AnyProvider
 
-DROP = object()
 NAMES = st.sampled_from(["id", "object", "amount", "status", "data", "currency", "x"])
 ODD = st.one_of(
     st.just(DROP),
@@ -63,14 +61,6 @@ def written(fixture: Case, values: Any) -> bytes:
     return json.dumps(values).encode()
 
 
-def places(thing: object) -> Iterator[tuple[Any, Any]]:
-    """Yield every place in a body: what it lies in, and its key or index there."""
-    if isinstance(thing, (dict, list)):
-        for key, value in thing.items() if isinstance(thing, dict) else enumerate(thing):
-            yield thing, key
-            yield from places(value)
-
-
 def read(provider: AnyProvider, request: WebhookRequest) -> None:
     """Read a request as far as it can be read, and write down what it means as the store does."""
     with suppress(PayloadError, MoneyError):
@@ -86,14 +76,7 @@ def read(provider: AnyProvider, request: WebhookRequest) -> None:
 def test_a_mutated_event_is_read_or_refused(name: str, data: st.DataObject) -> None:
     fixture = data.draw(st.sampled_from([each for each in CASES if each.provider == name]))
     values = document(fixture)
-    for _ in range(data.draw(st.integers(1, 4))):
-        found = list(places(values))
-        where, key = found[data.draw(st.integers(0, len(found) - 1))]
-        odd = data.draw(ODD)
-        if odd is DROP:
-            del where[key]
-        else:
-            where[key] = copy.deepcopy(odd)
+    mutate(values, data, ODD, most=4)
     request = replace(fixture.request, body=written(fixture, values))
     for provider in with_switches(name):
         read(provider, request)

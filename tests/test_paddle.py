@@ -12,8 +12,8 @@ import pytest
 from cases import CASES, case_of, event_of, unsigned
 from hypothesis import given
 from hypothesis import strategies as st
+from mutations import DROP
 from pydantic import ValidationError
-from test_fuzz import DROP
 
 from bridge.errors import MoneyError, PayloadError, SignatureError
 from bridge.model import Context, Payment, PaymentKind

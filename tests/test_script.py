@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from acme_vendor import Acme, AcmeSettings
 from flask.testing import FlaskClient
 from kit import VENDOR_SETTINGS
+from pages import store
 from pydantic import SecretStr
 
 from bridge import config, vendors
@@ -23,6 +24,8 @@ from bridge.store.sqlite import SqliteStore
 from bridge.vendors.base import AnyVendor
 from bridge.web import create_app, script
 
+__all__ = ["store"]
+
 BROWSERS = {
     "BRIDGE_PUBLISHABLE_KEY": "pk_made_up_for_tests",
     "BRIDGE_ALLOWED_ORIGINS": "https://shop.example",
@@ -30,14 +33,6 @@ BROWSERS = {
 MOST_BYTES = 3000
 HOURLY = "public, max-age=3600, stale-while-revalidate=86400"
 FOR_GOOD = "public, max-age=31536000, immutable"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    opened = SqliteStore(str(tmp_path / "bridge.db"))
-    opened.migrate()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

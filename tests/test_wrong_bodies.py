@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mutations import DROP, mutate
 from pages import SERVER, Start, client, error_of, nothing_is_stored, post, start, store
 from typing_in import bridge
 from wrong_bodies import (
@@ -137,7 +137,6 @@ def test_a_clock_that_runs_ahead_is_taken_as_now(
 
 # ── whatever comes ───────────────────────────────────────────────────────────────────────────────
 
-DROP = object()
 TEXT = st.text(st.characters(exclude_categories=()), max_size=20)  # halves of characters too
 NAMES = st.sampled_from([*RIGHT, *RIGHT["customer"], *RIGHT["clicks"], *RIGHT["context"], "", "x"])
 JSON = st.recursive(
@@ -158,14 +157,6 @@ ODD = st.one_of(
 )
 ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 each_path = pytest.mark.parametrize("path", PATHS)
-
-
-def places(thing: object) -> Iterator[tuple[Any, Any]]:
-    """Yield every place in a body: what it lies in, and its key or index there."""
-    if isinstance(thing, dict):
-        for key, value in thing.items():
-            yield thing, key
-            yield from places(value)
 
 
 def taken(client: FlaskClient, store: SqliteStore, body: bytes, path: str) -> bool:
@@ -212,16 +203,7 @@ def test_a_mutated_body_is_taken_or_refused(
     client: FlaskClient, store: SqliteStore, path: str, data: st.DataObject
 ) -> None:
     body = copy.deepcopy(RIGHT)
-    for _ in range(data.draw(st.integers(1, 3))):
-        found = list(places(body))
-        where, key = found[data.draw(st.integers(0, len(found) - 1))]
-        odd = data.draw(ODD)
-        if odd is DROP:
-            del where[key]
-        else:
-            where[key] = copy.deepcopy(odd)
-        if not body:
-            break
+    mutate(body, data, ODD, most=3)
     taken(client, store, json.dumps(body).encode(), path)
 
 
