@@ -6,16 +6,26 @@ have reached the vendor: that is what decides whether it may be sent again.
 
 from __future__ import annotations
 
+import socket
 import ssl
+import time
 from collections.abc import Callable, Mapping
+from http.client import HTTPResponse  # noqa: TID251 - here it may
+from io import BufferedReader, RawIOBase
+from typing import TYPE_CHECKING, Any, cast
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError, NewConnectionError, ReadTimeoutError
 
 from bridge import __version__
 from bridge.codec import dumps
 from bridge.model import Call, NoAnswer, Response
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 25.0
@@ -25,12 +35,14 @@ LONGEST_ANSWER = 64 * 1024
 class Sender:
     """Send calls over kept connections; one sender serves all threads of a worker."""
 
-    def __init__(self, connections: int = 16, read_seconds: float = READ_SECONDS) -> None:
+    def __init__(
+        self, hosts: int = 8, connections: int = 16, read_seconds: float = READ_SECONDS
+    ) -> None:
         self._timeout = (CONNECT_SECONDS, read_seconds)
         self._session = requests.Session()
         # Proxies and .netrc of the machine must not add to what we send.
         self._session.trust_env = False
-        adapter = HTTPAdapter(pool_connections=connections, pool_maxsize=connections)
+        adapter = _Adapter(pool_connections=hosts, pool_maxsize=connections)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
 
@@ -61,6 +73,8 @@ class Sender:
                 return _read(answer, redact)
         except requests.RequestException as error:
             return _explained(error)
+        except ReadTimeoutError:
+            return NoAnswer("the answer did not end in time", sent=True)
         except HTTPError as error:
             return NoAnswer(f"the answer broke off: {_plain(error)}", sent=True)
 
@@ -77,6 +91,66 @@ class Sender:
             # nobody knows whether the call arrived.
             headers["Connection"] = "close"
         return headers | dict(credentials)
+
+
+# ── one deadline for a whole answer ──────────────────────────────────────────────────────────────
+
+# A time-out of requests starts anew with every byte that arrives; a delivery has a lease.
+
+
+class _Patience(RawIOBase):
+    """Read from a socket until the time-out it has at the beginning is over, in all."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._raw = cast(RawIOBase, connection.makefile("rb", buffering=0))
+        self._deadline = time.monotonic() + (connection.gettimeout() or READ_SECONDS)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._socket.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = BufferedReader(_Patience(sock))
+
+
+class _Connection(HTTPConnection):
+    response_class = _Answer
+
+
+class _TlsConnection(HTTPSConnection):
+    response_class = _Answer
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+
+# ── answers ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def _read(answer: requests.Response, redact: Callable[[str], str]) -> Response:
