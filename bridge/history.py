@@ -9,6 +9,7 @@ from bridge import providers
 from bridge.attribution import StoredClick, email_key
 from bridge.config import Config
 from bridge.errors import NotFoundError
+from bridge.gatekeeper import with_pauses
 from bridge.identity import ANONYMOUS, EXTERNAL_ID
 from bridge.model import Conversion, Payment
 from bridge.store import Store
@@ -99,7 +100,7 @@ def _of_order(store: Store, order: str) -> Story:
     conversions = store.orders.conversions_of(order)
     keys = {key for each in conversions for key in each.keys}
     aliases = store.customers.aliases(sorted(keys))
-    deliveries = [row for each in conversions for row in store.deliveries.of_conversion(each.id)]
+    told = [row for each in conversions for row in store.deliveries.of_conversion(each.id)]
     return Story(
         events=store.events.of_payments(refs),
         payments=store.orders.payments(order),
@@ -107,8 +108,8 @@ def _of_order(store: Store, order: str) -> Story:
         customer=aliases,
         bonds=store.customers.said_of(aliases),
         clicks=store.customers.clicks(aliases),
-        deliveries=deliveries,
-        attempts={row.id: store.deliveries.attempts(row.id) for row in deliveries},
+        deliveries=with_pauses(store, told),
+        attempts={row.id: store.deliveries.attempts(row.id) for row in told},
         asks=[ask for ref in refs for ask in store.asks.about(ref.partition(":")[2])],
     )
 

@@ -8,18 +8,19 @@ unknown).
 
 from __future__ import annotations
 
-import copy
 import random
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, assert_never
+from typing import assert_never
 
-from bridge import logs, retry
+from bridge import __version__, logs, retry
 from bridge.attribution import strongest_first
 from bridge.config import Config
-from bridge.forgetting import forget_call, forget_told, forget_words, names_told
+from bridge.errors import StoreError
+from bridge.forgetting import forget_call, forget_words, names_told
+from bridge.gatekeeper import Gatekeeper
 from bridge.http import Sender
 from bridge.identity import EMAIL, kind_of
 from bridge.intake import Intake
@@ -29,25 +30,24 @@ from bridge.model import (
     ConversionKind,
     Dead,
     Done,
-    NoAnswer,
-    Response,
     Retry,
     Skip,
     Status,
     Told,
     Unknown,
-    Verdict,
 )
-from bridge.planning import Rules, plan
+from bridge.outcomes import INTERRUPTED, Outcome, judge, without_person
+from bridge.planning import MOST_CALLS, Rules, addressed, plan
 from bridge.store import Store
 from bridge.store.rows import Attempt, DeliveryRow, DeliveryState
 from bridge.vault import spellings_of
 from bridge.vendors.base import AnyVendor
 
-# Longer than any one call can take (connect and read time-outs together).
-LEASE = timedelta(seconds=60)
-# More calls than any vendor needs in a row: a plan that never ends is a mistake of ours.
-MOST_CALLS = 10
+# Longer than any one call can take: finding and reaching the vendor, and its time to answer.
+LEASE = timedelta(seconds=90)
+# A database that cannot be written for a moment must not make an answer unknown.
+RECORD_SECONDS = 20.0
+RECORD_AGAIN_SECONDS = 0.5
 LONGEST_RECORDED = 2000
 DRY_RUN = "BRIDGE_DRY_RUN: planned, not sent"
 
@@ -57,20 +57,6 @@ log = logs.get()
 def utc_now() -> datetime:
     """Return the time: the one clock that deliveries are timed by."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Hold what came of a call: what was judged, and what was answered.
-
-    It is `ambiguous` where the call may have been counted although no success was answered.
-    """
-
-    verdict: Verdict
-    status: int | None = None
-    answer: str = ""
-    took_ms: int = 0
-    ambiguous: bool = False
 
 
 class Outbox:
@@ -94,15 +80,40 @@ class Outbox:
         self._jitter = jitter
         self._redact = logs.Redactor(config.secrets())
         self._intake = Intake(store, config)
+        self._gatekeeper = Gatekeeper(store, config, clock)
 
     def lease(self, vendor: str, limit: int) -> list[DeliveryRow]:
-        """Take up to `limit` due deliveries of a vendor."""
+        """Take up to `limit` due deliveries of a vendor, as many as may be called for now."""
+        room = self._gatekeeper.room(vendor, limit)
+        if not room:
+            return []
         now = self._clock()
         token = f"{random.getrandbits(64):016x}"
-        return self._store.deliveries.lease(vendor, now, now + LEASE, token, limit)
+        return self._store.deliveries.lease(vendor, now, now + LEASE, token, room)
+
+    def next_at(self, vendors: Iterable[str]) -> datetime | None:
+        """Return when there is next something to take of any of these vendors."""
+        moments = []
+        for vendor in vendors:
+            due_at = self._store.deliveries.next_at([vendor])
+            if due_at:
+                moments.append(max(due_at, self._gatekeeper.free_at(vendor) or due_at))
+        return min(moments, default=None)
 
     def deliver(self, row: DeliveryRow) -> None:
-        """Bring one leased delivery as far as it can be brought now."""
+        """Bring one leased delivery as far as it can be brought now.
+
+        Where our own code fails on it, it ends as a dead letter that says so.
+        """
+        try:
+            self._deliver(row)
+        except StoreError:
+            raise  # its lease runs out, and it is taken up again
+        except Exception as error:
+            log.exception("delivery failed", delivery=row.id)
+            self._break_off(row, error)
+
+    def _deliver(self, row: DeliveryRow) -> None:
         if row.in_flight is not None:
             if not (carried_on := self._clear_up(row, row.in_flight)):
                 return
@@ -131,7 +142,7 @@ class Outbox:
         vendor could not take it back.
         """
         if not call.repeatable:
-            return self._conclude(row, call, _interrupted())
+            return self._conclude(row, call, INTERRUPTED)
         conversion = self._store.orders.conversion(row.conversion)
         vendor = self._vendors[row.vendor]
         gone = conversion is None or conversion.status is Status.DISAPPROVED
@@ -150,7 +161,6 @@ class Outbox:
         """Send one call; return the row to go on with, or None when it was given back."""
         vendor = self._vendors[row.vendor]
         if not self._start(row, call):
-            log.warning("lease lost", delivery=row.id)
             return None
         address = self._address(row) if call.address else ""
         started = time.monotonic()
@@ -158,7 +168,7 @@ class Outbox:
             addressed(call, address), vendor.authorize(), self._without(address)
         )
         took_ms = round((time.monotonic() - started) * 1000)
-        return self._conclude(row, call, _judge(vendor, call, answer, took_ms))
+        return self._conclude_in_the_end(row, call, judge(vendor, call, answer, took_ms))
 
     def _address(self, row: DeliveryRow) -> str:
         """Return the e-mail address of a delivery's customer, if it is known and may be told."""
@@ -179,23 +189,48 @@ class Outbox:
         return lambda text: spellings.sub(logs.HIDDEN, self._redact(text))
 
     def _start(self, row: DeliveryRow, call: Call) -> bool:
-        """Write down what is about to be sent; not a call that was redacted since it was leased."""
+        """Write down what is about to be sent; not a call that was redacted since it was leased.
+
+        Where the vendor may not be called by now the delivery is given back, to wait.
+        """
+        now = self._clock()
         with self._store.atomic():
-            if row.in_flight is not None and self._in_flight(row) != row.in_flight:
+            if (free_at := self._gatekeeper.free_at(row.vendor)) and free_at > now:
+                self._store.deliveries.defer(row, free_at, now)
                 return False
-            return self._store.deliveries.start(row, call, self._clock() + LEASE)
+            redacted = row.in_flight is not None and self._in_flight(row) != row.in_flight
+            if redacted or not self._store.deliveries.start(row, call, now + LEASE):
+                log.warning("lease lost", delivery=row.id)
+                return False
+            self._gatekeeper.enter(row.vendor)
+            return True
 
     def _in_flight(self, row: DeliveryRow) -> Call | None:
         stored = self._store.deliveries.get(row.id)
         return stored.in_flight if stored else None
 
+    def _conclude_in_the_end(
+        self, row: DeliveryRow, call: Call, outcome: Outcome
+    ) -> DeliveryRow | None:
+        """Record what came of a call, also where the database fails for a moment."""
+        deadline = time.monotonic() + RECORD_SECONDS
+        while True:
+            try:
+                return self._conclude(row, call, outcome)
+            except StoreError as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.error("store failed", delivery=row.id, reason=str(error), action="trying again")
+                time.sleep(RECORD_AGAIN_SECONDS)
+
     def _conclude(self, row: DeliveryRow, call: Call, outcome: Outcome) -> DeliveryRow | None:
         """Record what came of a call; return the row to go on with, or None if given back."""
         with self._store.atomic():
             if removed := self._redacted(row):
-                outcome = _without_person(outcome, removed)
+                outcome = without_person(outcome, removed)
             verdict = outcome.verdict
             self._record(row, call, outcome)
+            self._gatekeeper.learn(row.vendor, outcome)
             # What may have been counted stays in doubt until it is accepted, or a person says.
             doubtful = call.repeatable and (outcome.ambiguous or row.in_flight is not None)
             match verdict:
@@ -271,6 +306,17 @@ class Outbox:
             case _:
                 assert_never(step)
 
+    def _break_off(self, row: DeliveryRow, error: Exception) -> None:
+        """End a delivery that our own code fails on; what may have been counted stays in doubt."""
+        held, capable = self._in_flight(row), self._vendors[row.vendor].capabilities
+        blind = held is not None and not (held.repeatable or capable.askable)
+        state = DeliveryState.UNKNOWN if blind else DeliveryState.DEAD
+        reason = (
+            f"bridge {__version__} failed on it ({type(error).__name__}; the log says where): "
+            f"a mistake of ours, so upgrade, then `bridge {'resolve' if blind else 'retry'}`"
+        )
+        self._release(row, state, reason, failed=True, keep_call=True)
+
     def _only_plan(self, row: DeliveryRow, call: Call) -> None:
         with self._store.atomic():
             self._record(row, call, Outcome(Retry(DRY_RUN)), "planned")
@@ -279,11 +325,10 @@ class Outbox:
     # ── records ──
 
     def _record(self, row: DeliveryRow, call: Call, outcome: Outcome, name: str = "") -> None:
-        verdict = outcome.verdict
-        reason = "" if isinstance(verdict, Told) else verdict.reason
+        reason = outcome.reason
         if (removed := self._redacted(row)) and self._in_flight(row) != call:
             call = forget_call(call, names_told(call.tells, removed))
-        name = name or ("accepted" if isinstance(verdict, Told) else type(verdict).__name__.lower())
+        name = name or outcome.name
         attempt = Attempt(
             delivery=row.id,
             number=0,
@@ -296,7 +341,7 @@ class Outbox:
             took_ms=outcome.took_ms,
         )
         self._store.deliveries.record(attempt)
-        write = log.error if isinstance(verdict, (Dead, Unknown)) else log.info
+        write = log.error if isinstance(outcome.verdict, (Dead, Unknown)) else log.info
         write(
             "attempt",
             delivery=row.id,
@@ -337,60 +382,9 @@ class Outbox:
             log.warning("lease lost", delivery=row.id)
 
 
-def addressed(call: Call, address: str) -> Call:
-    """Return a call with an e-mail address where it says that one goes, if there is one."""
-    if not (call.address and address and call.json is not None):
-        return call
-    body = copy.deepcopy(dict(call.json))
-    *path, last = call.address.split(".")
-    inner: Any = body
-    for name in path:
-        inner = inner.setdefault(name, {})
-    inner[last] = address
-    return replace(call, json=body)
-
-
 def delivery_rules(config: Config) -> Rules:
     """Return the merchant's rules of delivery."""
     return Rules(
         deliver_tests=config.settings.test_events == "deliver",
         first_payment_only=config.settings.recurring == "first",
     )
-
-
-def explain(
-    vendor: AnyVendor, conversion: Conversion, told: Told, rules: Rules
-) -> list[Call | Done | Skip]:
-    """Return the calls that would be made now if each were accepted, and how it would end."""
-    steps: list[Call | Done | Skip] = []
-    for _ in range(MOST_CALLS):
-        step = plan(vendor, conversion, told, rules)
-        steps.append(step)
-        if not isinstance(step, Call):
-            break
-        told = step.tells
-    return steps
-
-
-def _judge(vendor: AnyVendor, call: Call, answer: Response | NoAnswer, took_ms: int) -> Outcome:
-    if isinstance(answer, Response):
-        verdict = vendor.judge(call, answer)
-        ambiguous = answer.status in retry.AMBIGUOUS
-        return Outcome(verdict, answer.status, answer.body, took_ms, ambiguous)
-    verdict = Unknown(answer.reason) if answer.sent else Retry(answer.reason)
-    return Outcome(verdict, took_ms=took_ms, ambiguous=answer.sent)
-
-
-def _without_person(outcome: Outcome, removed: Conversion) -> Outcome:
-    """Leave out what a vendor answered, and by what it knows somebody, who was removed."""
-    verdict = outcome.verdict
-    if isinstance(verdict, Told):
-        verdict = forget_told(verdict, names_told(verdict, removed))
-    else:
-        verdict = replace(verdict, reason=forget_words(verdict.reason))
-    return replace(outcome, verdict=verdict, answer="")
-
-
-def _interrupted() -> Outcome:
-    """Judge a call that was about to be sent when its worker stopped."""
-    return Outcome(Unknown("the worker stopped while it was sending"), ambiguous=True)

@@ -6,12 +6,17 @@ a renewal, a customer who was removed) is decided here, so that a vendor only kn
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bridge.forgetting import REMOVED
-from bridge.model import Conversion, ConversionKind, Plan, Skip, Status, Told
+from bridge.model import Call, Conversion, ConversionKind, Done, Plan, Skip, Status, Told
 from bridge.money import Money
 from bridge.vendors.base import AnyVendor
+
+# More calls than any vendor needs in a row: a plan that never ends is a mistake of ours.
+MOST_CALLS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,33 @@ def plan(vendor: AnyVendor, conversion: Conversion, told: Told, rules: Rules) ->
             conversion, status=Status.DISAPPROVED, taken_back=conversion.paid, value=nothing
         )
     return vendor.next_call(conversion, told)
+
+
+def explain(
+    vendor: AnyVendor, conversion: Conversion, told: Told, rules: Rules
+) -> list[Call | Done | Skip]:
+    """Return the calls that would be made now if each were accepted, and how it would end."""
+    steps: list[Call | Done | Skip] = []
+    for _ in range(MOST_CALLS):
+        step = plan(vendor, conversion, told, rules)
+        steps.append(step)
+        if not isinstance(step, Call):
+            break
+        told = step.tells
+    return steps
+
+
+def addressed(call: Call, address: str) -> Call:
+    """Return a call with an e-mail address where it says that one goes, if there is one."""
+    if not (call.address and address and call.json is not None):
+        return call
+    body = copy.deepcopy(dict(call.json))
+    *path, last = call.address.split(".")
+    inner: Any = body
+    for name in path:
+        inner = inner.setdefault(name, {})
+    inner[last] = address
+    return replace(call, json=body)
 
 
 def _held_back(conversion: Conversion, rules: Rules) -> str:

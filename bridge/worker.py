@@ -26,8 +26,8 @@ from bridge.store import Store
 from bridge.store.orders import ref_of
 from bridge.store.rows import Ask, AskState, EventState
 
-CONCURRENCY = 4
 EVENTS_AT_ONCE = 100
+DRAINED_AT_ONCE = 4
 ASKS_AT_ONCE = 10
 LONGEST_SLEEP = 5.0
 STORE_FAILURE_SLEEP = 2.0
@@ -61,13 +61,16 @@ class Worker:
         self._config = config
         self._clock = clock
         self._stopping = threading.Event()
-        self._sender = sender or Sender(connections=CONCURRENCY)
+        sizes = {name: each.settings.concurrency for name, each in config.vendors.items()}
+        self._sender = sender or Sender(
+            hosts=len(sizes), connections=max(sizes.values(), default=1)
+        )
         self._apis: dict[str, ProviderApi] = {
             name: api for name, each in config.providers.items() if (api := open_api(each))
         }
         self._intake = Intake(store, config, self._apis)
         self._outbox = Outbox(store, config, self._sender, clock=clock)
-        self._pools = {name: _Pool(name, CONCURRENCY, store.ring) for name in config.vendors}
+        self._pools = {name: _Pool(name, size, store.ring) for name, size in sizes.items()}
         self._asking = _Pool("asks", 1, store.ring)
         self._scrub_after = 0.0
         self._tidy_at = clock()
@@ -168,7 +171,7 @@ class Worker:
     # ── deliveries ──
 
     def _deliver_some(self) -> bool:
-        rows = [row for name in self._pools for row in self._outbox.lease(name, CONCURRENCY)]
+        rows = [row for name in self._pools for row in self._outbox.lease(name, DRAINED_AT_ONCE)]
         for row in rows:
             self._outbox.deliver(row)
         return bool(rows)
@@ -190,7 +193,7 @@ class Worker:
         """Return how long nothing will come due, in seconds."""
         free = [name for name, pool in self._pools.items() if pool.free]
         asks = self._store.asks.next_at() if self._asking.free else None
-        moments = (self._store.deliveries.next_at(free), asks)
+        moments = (self._outbox.next_at(free), asks)
         soonest = min((each for each in moments if each), default=None)
         if soonest is None:
             return LONGEST_SLEEP

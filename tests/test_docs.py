@@ -12,8 +12,14 @@ from conftest import REPOSITORY
 from bridge import config, providers, vendors
 from bridge.cli import main
 from bridge.config import Setting
-from bridge.vendors.base import Capabilities
+from bridge.vendors.base import Capabilities, VendorSettings
 
+# What every vendor has is told once: TAAPIT_RATE as <VENDOR>_RATE.
+SHARED = {
+    f"{vendor}_{field}".upper(): f"<VENDOR>_{field.upper()}"
+    for vendor in vendors.discover()
+    for field in VendorSettings.model_fields
+}
 README = (REPOSITORY / "README.md").read_text("utf-8")
 
 
@@ -41,8 +47,9 @@ def test_commands_are_one_line(title: str) -> None:
 @pytest.mark.parametrize("setting", config.known_settings(), ids=lambda each: each.name)
 def test_every_setting_is_in_the_readme(setting: Setting) -> None:
     assert setting.meaning, f"{setting.name} has no description"
-    if setting.owner == "bridge":
-        where = " ".join(rows("Settings").get(f"`{setting.name}`", []))
+    if setting.owner == "bridge" or setting.name in SHARED:
+        name = SHARED.get(setting.name, setting.name)
+        where = " ".join(rows("Settings").get(f"`{name}`", []))
     else:
         where = plugin_row(setting.owner)
         assert f"`{setting.name}`" in where, f"{setting.name} is missing from its plugin's row"
@@ -59,7 +66,7 @@ def plugin_row(name: str) -> str:
 
 def test_no_setting_is_made_up() -> None:
     known = {setting.name for setting in config.known_settings()}
-    assert set(rows("Settings")) <= {f"`{name}`" for name in known}
+    assert set(rows("Settings")) <= {f"`{name}`" for name in known | set(SHARED.values())}
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", section("Providers") + section("Vendors")))
     assert named <= known
 

@@ -131,7 +131,8 @@ def test_retries_end_after_three_days(make: Make) -> None:
         row = made.delivery("codeqr")
         if row.next_attempt_at is None:
             break
-        made.clock.now = row.next_attempt_at
+        # It comes due while the breaker is open at times: then it waits for that.
+        made.clock.now = made.worker._outbox.next_at(["codeqr"]) or made.clock.now
     assert row.state is DeliveryState.DEAD
     assert row.reason.startswith("given up after 3 days")
     assert row.failing_since is not None

@@ -78,7 +78,7 @@ def tree(tmp_path: Path) -> Path:
     row = (
         "| Acme (`acme`) | affiliate | yes | no | no | yes | no | yes | yes | yes | no | "
         "`acme_click_id` | "
-        "`ACME_API_KEY`: API key (required)<br>`ACME_BASE_URL`: address |"
+        "`ACME_API_KEY`: API key (required) |"
     )
     add_row(tmp_path, row, before="| Taapit")
     return tmp_path

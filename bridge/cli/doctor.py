@@ -8,11 +8,12 @@ import click
 
 from bridge import config as settings
 from bridge import provider_api, providers
-from bridge.cli.output import Column, print_json, print_line, print_table, some
+from bridge.cli.output import Column, print_json, print_line, print_table, shown_time, some
 from bridge.cli.session import Plain, as_json
 from bridge.config import Config
 from bridge.errors import ConfigError, StoreError
 from bridge.model import Status
+from bridge.outbox import utc_now
 from bridge.store import Store, open_store
 from bridge.store.rows import EventState
 from bridge.vault import Vault
@@ -54,6 +55,9 @@ def _check_store(store: Store, config: Config) -> tuple[list[str], Plain]:
         "events": store.events.count(),
         "conversions": store.orders.count(),
         "deliveries": store.deliveries.count(),
+        "breakers": {
+            name: str(store.gates.get(name).breaker(utc_now())) for name in config.vendors
+        },
         **store.customers.count(),
     }
     return [], counts
@@ -93,6 +97,7 @@ def _advice_on_work(config: Config, store: Store) -> Iterator[str]:
     yield from _advice_on_parked(config, store)
     for ask in store.asks.troubled()[:3]:
         yield f"{ask.provider} was asked about {ask.subject}: {ask.reason}"
+    yield from _advice_on_vendors(config, store)
     for vendor, states in store.deliveries.count().items():
         if unknown := states.get("unknown"):
             count = some(unknown, "delivery", "deliveries")
@@ -106,6 +111,16 @@ def _advice_on_work(config: Config, store: Store) -> Iterator[str]:
         if vendor not in config.vendors and (due := states.get("due")):
             waiting = some(due, "delivery waits", "deliveries wait")
             yield f"{waiting} for {vendor}, which is not configured any more"
+
+
+def _advice_on_vendors(config: Config, store: Store) -> Iterator[str]:
+    for vendor in config.vendors:
+        gate = store.gates.get(vendor)
+        if gate.paused_until:
+            yield (
+                f"{vendor} is not called until {shown_time(gate.paused_until)} ({gate.reason}); "
+                "what is due there waits: `bridge retry --state due` tries at once"
+            )
 
 
 def _advice_on_parked(config: Config, store: Store) -> Iterator[str]:
@@ -179,10 +194,10 @@ def _print_report(
 def _words(count: object) -> str:
     if not isinstance(count, dict):
         return str(count)
-    return (
-        ", ".join(
-            f"{name} ({_words(each)})" if isinstance(each, dict) else f"{each} {name}"
-            for name, each in count.items()
-        )
-        or "none"
-    )
+    return ", ".join(_counted(name, each) for name, each in count.items()) or "none"
+
+
+def _counted(name: str, count: object) -> str:
+    if isinstance(count, dict):
+        return f"{name} ({_words(count)})"
+    return f"{name} {count}" if isinstance(count, str) else f"{count} {name}"

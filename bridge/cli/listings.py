@@ -10,6 +10,7 @@ import click
 from bridge import codec
 from bridge.cli.output import Column, print_json, print_table, shortened, shown_time, told_words
 from bridge.cli.session import Plain, as_json, opened
+from bridge.gatekeeper import with_pauses
 from bridge.model import Conversion, ConversionKind, Status, Told
 from bridge.store.rows import DeliveryRow, DeliveryState, EventRow, EventState
 
@@ -115,7 +116,8 @@ def conversions(status: str | None, limit: int, visits: bool, json_: bool) -> No
 def deliveries(state: str | None, limit: int, visits: bool, json_: bool) -> None:
     """List what each vendor was told and is still to be told."""
     with opened() as session:
-        rows = session.store.deliveries.newest(state or "", limit, visits=visits or bool(state))
+        found = session.store.deliveries.newest(state or "", limit, visits=visits or bool(state))
+        rows = with_pauses(session.store, found)
     if json_:
         print_json([delivery_json(row) for row in rows])
         return

@@ -27,7 +27,7 @@ RETRIABLE = [DeliveryState.DEAD, DeliveryState.SKIPPED, DeliveryState.DUE, Deliv
 def retry(id: str | None, state: str | None) -> None:
     """Make a delivery, or all of one state, due at once.
 
-    Its retries are counted afresh.
+    Its retries are counted afresh, and a vendor that was paused is tried at once.
     """
     if (id is None) == (state is None):
         raise click.UsageError("give either the ID of a delivery or --state")
@@ -36,6 +36,8 @@ def retry(id: str | None, state: str | None) -> None:
         rows = session.store.deliveries.newest(state, MOST) if state else [_retriable(session, id)]
         with session.store.atomic():
             revived = sum(session.store.deliveries.revive(row.id, now) for row in rows)
+            for vendor in {row.vendor for row in rows}:
+                session.store.gates.hurry(vendor, now)
         session.store.ring()
     if id is not None and not revived:
         raise BridgeError(f"{id} is being sent right now: look again in a moment")

@@ -6,7 +6,7 @@ from collections import Counter
 
 import click
 
-from bridge import codec, history, outbox
+from bridge import codec, history, outbox, planning
 from bridge.attribution import StoredClick
 from bridge.cli.listings import conversion_json, delivery_json, event_json
 from bridge.cli.output import (
@@ -131,7 +131,7 @@ def _steps(session: Session, conversion: Conversion, vendor: str) -> list[Call |
     row = session.store.deliveries.get(f"{conversion.id}@{vendor}")
     rules = outbox.delivery_rules(session.config)
     told = row.told if row else Told()
-    return outbox.explain(session.config.vendors[vendor], conversion, told, rules)
+    return planning.explain(session.config.vendors[vendor], conversion, told, rules)
 
 
 # ── as JSON ──────────────────────────────────────────────────────────────────────────────────────

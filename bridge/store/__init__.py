@@ -15,6 +15,7 @@ from bridge.store.customers import Customers
 from bridge.store.deliveries import Deliveries
 from bridge.store.events import Events
 from bridge.store.facts import Facts
+from bridge.store.gates import Gates
 from bridge.store.orders import Orders
 from bridge.store.persons import Persons
 from bridge.store.requests import Requests
@@ -30,6 +31,7 @@ class Store(Protocol):
     orders: Orders
     customers: Customers
     deliveries: Deliveries
+    gates: Gates
     asks: Asks
     persons: Persons
     addresses: Addresses

@@ -164,6 +164,15 @@ class Deliveries:
             },
         )
 
+    def defer(self, row: DeliveryRow, until: datetime, now: datetime) -> bool:
+        """Give a delivery back just as it was, to come due later: its vendor is not called now."""
+        return self._held(
+            row,
+            """state = 'due', next_attempt_at = :until, again = 0, lease = '', leased_until = NULL,
+               updated_at = :now""",
+            {"until": iso(until), "now": iso(now)},
+        )
+
     def revive(self, id: str, now: datetime) -> bool:
         """Make a delivery due at once, retries counted afresh.
 

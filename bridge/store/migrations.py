@@ -59,6 +59,12 @@ def m003_identity(db: Database) -> None:
     db.execute("CREATE INDEX bond_keys_by_bond ON bond_keys (bond)")
 
 
+@migrations()
+def m004_gates(db: Database) -> None:
+    """Keep how each vendor's last calls went, and when it may be called again."""
+    db.execute(_GATES)
+
+
 def _bind(db: Database, said: set[tuple[str, ...]]) -> None:
     """Keep what was said together as bonds, and work out anew who is who.
 
@@ -299,4 +305,16 @@ CREATE TABLE requests (
 CREATE INDEX requests_by_time ON requests (answered_at);
 
 ALTER TABLE conversions ADD COLUMN kind TEXT NOT NULL DEFAULT 'sale'
+"""
+
+_GATES = """
+CREATE TABLE gates (
+    vendor TEXT PRIMARY KEY,
+    recent TEXT NOT NULL,
+    pauses INTEGER NOT NULL,
+    paused_until TEXT,
+    trying INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    paced_until TEXT
+) STRICT, WITHOUT ROWID
 """

@@ -27,6 +27,7 @@ from bridge.store.customers import Customers
 from bridge.store.deliveries import Deliveries
 from bridge.store.events import Events
 from bridge.store.facts import Facts
+from bridge.store.gates import Gates
 from bridge.store.migrations import migrations
 from bridge.store.orders import Orders
 from bridge.store.persons import UNSCRUBBED, Persons
@@ -55,6 +56,7 @@ class SqliteStore:
         self.orders = Orders(self)
         self.customers = Customers(self)
         self.deliveries = Deliveries(self)
+        self.gates = Gates(self)
         self.asks = Asks(self)
         self.persons = Persons(self)
         self.addresses = Addresses(self)

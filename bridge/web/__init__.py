@@ -13,7 +13,7 @@ from bridge import logs
 from bridge.config import Config
 from bridge.errors import StoreError, WebhookError
 from bridge.store import WEB_PATIENCE, Store, open_store
-from bridge.web import clicks, health, script, webhooks
+from bridge.web import clicks, health, metrics, script, webhooks
 from bridge.web.browsers import RateLimit
 from bridge.web.state import MAX_BODY, State
 
@@ -33,7 +33,7 @@ def create_app(config: Config | None = None, store: Store | None = None) -> Flas
     rate_limit = RateLimit(config.settings.clicks_per_minute)
     app.extensions["bridge"] = State(config=config, store=store, rate_limit=rate_limit)
     _trust_proxies(app, config.settings.trusted_proxies)
-    for area in (webhooks, clicks, health, script):
+    for area in (webhooks, clicks, health, metrics, script):
         app.register_blueprint(area.area)
     app.register_error_handler(WebhookError, _refused)
     app.register_error_handler(StoreError, _unavailable)

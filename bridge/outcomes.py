@@ -1,0 +1,82 @@
+"""Outcomes: what came of one call, judged from the vendor's answer or from its absence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from bridge import retry
+from bridge.forgetting import forget_told, forget_words, names_told
+from bridge.model import Call, Conversion, NoAnswer, Response, Retry, Told, Unknown, Verdict
+from bridge.vendors.base import AnyVendor
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Hold what came of a call: what was judged, and what was answered.
+
+    It is `ambiguous` where the call may have been counted although no success was answered.
+    `well` tells whether the vendor does its work, be it to say no; None where nothing shows that.
+    """
+
+    verdict: Verdict
+    status: int | None = None
+    answer: str = ""
+    took_ms: int = 0
+    ambiguous: bool = False
+    well: bool | None = None
+
+    @property
+    def name(self) -> str:
+        """Return the word under which it is recorded."""
+        verdict = self.verdict
+        return "accepted" if isinstance(verdict, Told) else type(verdict).__name__.lower()
+
+    @property
+    def reason(self) -> str:
+        """Return why the call was not accepted, or ""."""
+        return "" if isinstance(self.verdict, Told) else self.verdict.reason
+
+    @property
+    def retry_after(self) -> str:
+        """Return what the vendor wrote in Retry-After, if it is to be tried again."""
+        return self.verdict.after if isinstance(self.verdict, Retry) else ""
+
+
+INTERRUPTED = Outcome(Unknown("the worker stopped while it was sending"), ambiguous=True)
+"""What came of a call that was about to be sent when its worker stopped."""
+
+
+def judge(vendor: AnyVendor, call: Call, answer: Response | NoAnswer, took_ms: int) -> Outcome:
+    """Return what came of a call."""
+    if isinstance(answer, Response):
+        verdict = vendor.judge(call, answer)
+        return Outcome(
+            verdict,
+            answer.status,
+            answer.body,
+            took_ms,
+            ambiguous=_is_ambiguous(vendor, call, answer.status),
+            well=not (retry.is_retriable(answer.status) or isinstance(verdict, Unknown)),
+        )
+    verdict = Unknown(answer.reason) if answer.sent else Retry(answer.reason)
+    return Outcome(verdict, took_ms=took_ms, ambiguous=answer.sent, well=False)
+
+
+def _is_ambiguous(vendor: AnyVendor, call: Call, status: int) -> bool:
+    """Tell whether a call that was answered so may have been counted all the same.
+
+    Any error of a vendor may have come after it had counted. It is doubted where that costs
+    nothing: the call may be repeated, and what it told can be taken back.
+    """
+    harmless = call.repeatable and vendor.capabilities.disapprove
+    return status in retry.AMBIGUOUS or (harmless and 500 <= status <= 599)
+
+
+def without_person(outcome: Outcome, removed: Conversion) -> Outcome:
+    """Leave out what a vendor answered, and by what it knows somebody, who was removed."""
+    verdict = outcome.verdict
+    if isinstance(verdict, Told):
+        verdict = forget_told(verdict, names_told(verdict, removed))
+    else:
+        verdict = replace(verdict, reason=forget_words(verdict.reason))
+    return replace(outcome, verdict=verdict, answer="")
