@@ -141,7 +141,13 @@ class Client:
         return found
 
     def plan(self, vendor: str, *answers: Mapping[str, object]) -> None:
-        answer = self.call("/faults", {"vendor": vendor, "answers": answers})
+        self._order({"vendor": vendor, "answers": answers})
+
+    def begin(self, vendor: str, *answers: Mapping[str, object], **spell: float) -> None:
+        self._order({"vendor": vendor, "answers": answers, **spell})
+
+    def _order(self, body: Mapping[str, object]) -> None:
+        answer = self.call("/faults", body)
         assert answer.status_code == 201, answer.text
 
 

@@ -21,6 +21,7 @@ from stand_ins import (
 )
 
 from bridge.sandbox import RunningSandbox, discover, serve_sandbox
+from bridge.sandbox.faults import Fault, Faults
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,8 @@ def test_a_connection_is_dropped_before_or_after_it_counted(
         {"body": "x", "delay": 1},
         {"delay": -1},
         {"explode": True},
+        {"commit": True},
+        {"commit": True, "delay": 1},
     ],
 )
 def test_a_fault_that_means_nothing_is_refused(client: Client, fault: dict[str, Any]) -> None:
@@ -154,6 +157,95 @@ def test_a_fault_that_means_nothing_is_refused(client: Client, fault: dict[str, 
     assert answer.status_code == 422
     assert answer.json()["error"]
     assert client.get("/faults")["waiting"]["taapit"] == 0
+
+
+@pytest.mark.parametrize(("commit", "counted"), [(False, 0), (True, 1)])
+@pytest.mark.parametrize("status", [200, 502])
+def test_a_page_of_a_gateway_may_hide_that_a_call_was_counted(
+    client: Client, status: int, commit: bool, counted: int
+) -> None:
+    client.plan("codeqr", {"status": status, "body": "<html>oops</html>", "commit": commit})
+    answer = client.send(CODEQR_SALE)
+    assert (answer.status_code, answer.text) == (status, "<html>oops</html>")
+    assert answer.headers["Content-Type"] == "text/html"
+    assert len(client.sales("codeqr")) == counted
+
+
+# ── spells ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_vendor_is_down_until_it_is_not(client: Client) -> None:
+    client.begin("taapit", {"reset": True}, share=1)
+    for _ in range(3):
+        with pytest.raises(requests.ConnectionError):
+            client.send(TAAPIT_SALE)
+    assert client.send(CODEQR_SALE).status_code == 200
+    client.call("/faults", None, method="DELETE")
+    assert client.send(TAAPIT_SALE).status_code == 200
+    assert len(client.sales("taapit")) == 1
+
+
+def test_a_share_of_the_calls_meets_a_mix_of_faults(client: Client) -> None:
+    busy: dict[str, object] = {"status": 429, "headers": {"Retry-After": "1"}}
+    runs = []
+    for _ in range(2):
+        client.begin("codeqr", busy, {"status": 500}, {"delay": 0.001}, share=0.5, seed=7)
+        runs.append([client.send(CODEQR_SALE).status_code for _ in range(40)])
+    assert runs[0] == runs[1]
+    assert set(runs[0]) == {200, 429, 500}
+    assert 10 <= sum(status != 200 for status in runs[0]) <= 25
+
+
+def test_what_is_queued_is_met_before_what_the_spell_brings(client: Client) -> None:
+    client.begin("taapit", {"status": 500}, share=1)
+    client.plan("taapit", {"status": 429})
+    assert [client.send(TAAPIT_SALE).status_code for _ in range(3)] == [429, 500, 500]
+
+
+def test_faults_and_spells_are_shown(client: Client) -> None:
+    before = client.get("/faults")["met"]["taapit"].get("503 committed", 0)
+    client.begin("taapit", {"status": 503, "commit": True}, {"reset": True}, share=0.25)
+    client.begin("tracify", {"status": 503, "commit": True}, share=1, seconds=3600)
+    client.plan("taapit", {"status": 503, "commit": True})
+    client.send(TAAPIT_SALE)
+    shown = client.get("/faults")
+    assert shown["waiting"]["taapit"] == 0
+    assert shown["met"]["taapit"]["503 committed"] == before + 1
+    assert shown["spells"]["taapit"] == {"answers": 2, "share": 0.25, "seconds_left": None}
+    assert 3500 < shown["spells"]["tracify"]["seconds_left"] <= 3600
+    client.call("/faults", None, method="DELETE")
+    assert client.get("/faults")["spells"] == {}
+
+
+def test_a_spell_is_over_after_its_time() -> None:
+    times = iter([0.0, 0.0, 29.9, 30.0, 31.0])
+    faults = Faults(["acme"], clock=lambda: next(times, 31.0))
+    faults.begin("acme", [Fault(reset=True)], seconds=30)
+    assert [faults.take("acme") is not None for _ in range(4)] == [True, True, False, False]
+    assert faults.spells() == {}
+    assert faults.met() == {"acme": {"reset": 2}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"share": 0},
+        {"share": 1.1},
+        {"share": "often"},
+        {"share": 0.5, "answers": []},
+        {"share": 0.5, "seconds": 0},
+        {"share": 0.5, "seed": "x"},
+        {"seconds": 5},
+        {"seed": 1},
+        {"lasting": True},
+    ],
+)
+def test_a_spell_that_means_nothing_is_refused(client: Client, change: dict[str, Any]) -> None:
+    order = {"vendor": "taapit", "answers": [{"reset": True}], **change}
+    answer = client.call("/faults", order)
+    assert answer.status_code == 422
+    assert answer.json()["error"]
+    assert client.get("/faults")["spells"] == {}
 
 
 def test_closing_lets_hanging_calls_go() -> None:

@@ -28,8 +28,8 @@ def index() -> JsonObject:
             "GET /ledger/<vendor>": "what one vendor was told",
             "DELETE /ledger": "forget all of it",
             "GET /calls?vendor=": "every request that was seen, newest last",
-            "POST /faults": "let a vendor's next calls fail",
-            "GET /faults": "how many faults are still to be met",
+            "POST /faults": "let a vendor's next calls fail, or a share of them for a while",
+            "GET /faults": "what is still to be met, and what was met",
             "DELETE /faults": "let nothing fail any more",
         },
     }
@@ -87,7 +87,7 @@ def _before() -> Response | None:
 def _after(response: Response) -> Response:
     if g.get("vendor"):
         current_sandbox().record(_describe(response))
-        faults.meet_after()
+        return faults.meet_after(response)
     return response
 
 
