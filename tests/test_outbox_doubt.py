@@ -226,3 +226,31 @@ def test_a_worker_killed_while_sending(
         made.worker.drain()
     assert made.delivery(vendor).state is expected
     assert len(made.sales(vendor)) == (1 if arrived or vendor != "taapit" else 0)
+
+
+@pytest.mark.parametrize("vendor", ["codeqr", "trackdesk", "tracify"])
+@pytest.mark.parametrize("commit", [True, False], ids=["counted", "lost"])
+def test_a_web_page_instead_of_an_answer_is_not_the_end(
+    make: Make, vendor: str, commit: bool
+) -> None:
+    made = make(vendor)
+    made.click(CUSTOMER)
+    made.fault(vendor, {"status": 200, "body": "<html>Back soon</html>", "commit": commit})
+    made.play(*SALE)
+    row = made.delivery(vendor)
+    assert (row.state, bool(row.in_flight)) == (DeliveryState.DUE, True)
+    made.clock.advance(hours=1)
+    made.worker.drain()
+    assert state(made, vendor) == (DeliveryState.SETTLED, "")
+    assert len(made.sales(vendor)) == 1
+
+
+def test_a_sale_that_a_web_page_hid_is_taken_back(make: Make) -> None:
+    made = make("trackdesk")
+    made.click(CUSTOMER)
+    made.fault("trackdesk", {"status": 200, "body": "<html>Back soon</html>", "commit": True})
+    made.play(*SALE)
+    made.play(bodies=[EVERYTHING])
+    made.clock.advance(hours=1)
+    made.worker.drain()
+    assert [sale["status"] for sale in made.sales("trackdesk")] == ["disapproved"]

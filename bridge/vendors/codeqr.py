@@ -24,6 +24,7 @@ from bridge.model import (
     Skip,
     Status,
     Told,
+    Unknown,
     Verdict,
 )
 from bridge.money import Money
@@ -32,7 +33,7 @@ from bridge.vendors.base import (
     Vendor,
     VendorSettings,
     asked_to_wait,
-    json_object,
+    json_value,
     told_for_good,
     without_call,
 )
@@ -109,8 +110,14 @@ class Codeqr(Vendor[CodeqrSettings]):
         return self._call(conversion, click, lead)
 
     def accept(self, call: Call, response: Response) -> Verdict:
-        """Look into a 2xx: CodeQR also answers 200 where it recorded nothing."""
-        if _is_recorded(json_object(response.body)):
+        """Look into a 2xx: CodeQR also answers 200 where it recorded nothing.
+
+        What is no JSON object comes from something before it: the call may have been counted.
+        """
+        answer = json_value(response.body)
+        if not isinstance(answer, dict):
+            return Unknown(f"CodeQR's answer is not the one it documents: {self.words(response)}")
+        if _is_recorded(answer):
             return call.tells
         return Dead(f"CodeQR took the call but recorded nothing: {self.words(response)}")
 

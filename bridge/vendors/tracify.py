@@ -30,6 +30,7 @@ from bridge.model import (
     Skip,
     Status,
     Told,
+    Unknown,
     Verdict,
 )
 from bridge.vendors.base import (
@@ -109,10 +110,19 @@ class Tracify(Vendor[TracifySettings]):
         return self._sale(conversion, click) if _is_known(click) else Skip(NOBODY)
 
     def accept(self, call: Call, response: Response) -> Verdict:
-        """Look into a 200: Tracify says there whether it took the event."""
-        if json_object(response.body).get("status") is True:
-            return call.tells
-        return Dead(f"Tracify did not take the event: {self.words(response)}")
+        """Look into a 200: Tracify says there whether it took the event.
+
+        What does not say so comes from something before it: the event may have been counted.
+        """
+        match json_object(response.body).get("status"):
+            case True:
+                return call.tells
+            case False:
+                return Dead(f"Tracify did not take the event: {self.words(response)}")
+            case _:
+                return Unknown(
+                    f"Tracify's answer is not the one it documents: {self.words(response)}"
+                )
 
     def read_click(self, value: object) -> Click:
         """Read an object of hashes, url, referrer and campaign parameters; it may be empty."""

@@ -19,13 +19,13 @@ from bridge.model import (
     Click,
     Conversion,
     ConversionKind,
-    Dead,
     Done,
     Plan,
     Response,
     Skip,
     Status,
     Told,
+    Unknown,
     Verdict,
 )
 from bridge.money import Money
@@ -117,9 +117,12 @@ class Trackdesk(Vendor[TrackdeskSettings]):
         return super().judge(call, response)
 
     def accept(self, call: Call, response: Response) -> Verdict:
-        """Believe a 2xx whatever it holds, but a web page: that is not this tenant's interface."""
+        """Believe a 2xx whatever it holds, but a web page: that is not this tenant's interface.
+
+        It is none for now, or the tenant is wrong: the conversion may have been counted.
+        """
         if response.body.lstrip().startswith("<"):
-            return Dead(f"{self.words(response)} (a web page: check TRACKDESK_TENANT_ID)")
+            return Unknown(f"{self.words(response)} (a web page: check TRACKDESK_TENANT_ID)")
         return call.tells
 
     def read_click(self, value: object) -> Click:
