@@ -34,7 +34,7 @@ from bridge.provider_api import key_setting
 from bridge.redaction import Erased, Found, Redaction, tombstones
 from bridge.store import Store
 from bridge.store.persons import source_of
-from bridge.store.rows import EventRow, EventState, Said
+from bridge.store.rows import DeliveryState, EventRow, EventState, Said
 from bridge.succession import hand_over
 from bridge.vault import Vault
 
@@ -303,7 +303,16 @@ class Intake:
         longest = now + ledger.CLAIM_TIME
         claimed = max(now + CLAIM_TIME, min(conversion.due_at or now, longest))
         when = claimed if conversion.due_at else now
+        if conversion.status is Status.APPROVED:
+            self._resume(conversion, now)
         self._store.deliveries.make_due(conversion.id, self._told_of(conversion), when)
+
+    def _resume(self, conversion: Conversion, now: datetime) -> None:
+        """Clear up by themselves the doubts that waited only because all had gone back."""
+        for row in self._store.deliveries.of_conversion(conversion.id):
+            unknown = row.in_flight if row.state is DeliveryState.UNKNOWN else None
+            if unknown and unknown.repeatable:
+                self._store.deliveries.resume(row, now)
 
     def _told_of(self, conversion: Conversion) -> list[str]:
         """Return the vendors that are told of a conversion, or of which it is told why not."""

@@ -237,7 +237,8 @@ class Outbox:
                 case Told():
                     return self._accepted(row, call, verdict)
                 case Retry():
-                    self._try_again(row, verdict, keep_call=doubtful)
+                    told = self._doubted(row, call) if outcome.ambiguous else None
+                    self._try_again(row, verdict, told, keep_call=doubtful)
                 case Dead():
                     self._release(
                         row, DeliveryState.DEAD, verdict.reason, failed=True, keep_call=doubtful
@@ -291,11 +292,16 @@ class Outbox:
         """Deal with a call that may have been counted: repeat it, look it up, or ask a person."""
         if call.repeatable:
             self._try_again(row, Retry(verdict.reason), keep_call=True)
-        elif self._vendors[row.vendor].capabilities.askable:
-            doubted = replace(row.told, doubt=call.step, known_as=call.tells.known_as)
+        elif doubted := self._doubted(row, call):
             self._try_again(row, Retry(verdict.reason), doubted)
         else:
             self._release(row, DeliveryState.UNKNOWN, verdict.reason, failed=True, keep_call=True)
+
+    def _doubted(self, row: DeliveryRow, call: Call) -> Told | None:
+        """Return what a vendor was told with a doubt that it clears up when it is asked."""
+        if call.repeatable or not self._vendors[row.vendor].capabilities.askable:
+            return None
+        return replace(row.told, doubt=call.step, known_as=call.tells.known_as)
 
     def _finish(self, row: DeliveryRow, step: Done | Skip) -> None:
         match step:

@@ -66,9 +66,10 @@ def _is_ambiguous(vendor: AnyVendor, call: Call, status: int) -> bool:
     """Tell whether a call that was answered so may have been counted all the same.
 
     Any error of a vendor may have come after it had counted. It is doubted where that costs
-    nothing: the call may be repeated, and what it told can be taken back.
+    nothing: the call may be repeated and what it told be taken back, or the vendor be asked.
     """
-    harmless = call.repeatable and vendor.capabilities.disapprove
+    can = vendor.capabilities
+    harmless = can.disapprove if call.repeatable else can.askable
     return status in retry.AMBIGUOUS or (harmless and 500 <= status <= 599)
 
 

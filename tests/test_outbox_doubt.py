@@ -92,6 +92,47 @@ def test_a_refund_before_the_outcome_is_known_takes_the_sale_back(make: Make, ve
     assert state(made, vendor) == (DeliveryState.SETTLED, "")
 
 
+REFUND_FAILED = (
+    EVERYTHING.replace('"evt_', '"evt_later')
+    .replace("refund.created", "refund.failed")
+    .replace('"status": "pending"', '"status": "failed"')
+    .replace('"created": 1793872800', '"created": 1793959200')
+)
+
+
+@pytest.mark.parametrize("vendor", ["trackdesk", "tapfiliate"])
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_sale_counted_before_an_error_is_taken_back_all_the_same(
+    make: Make, vendor: str, status: int
+) -> None:
+    made = make(vendor)
+    made.click(CUSTOMER)
+    made.fault(vendor, {"status": status, "commit": True})
+    made.play(*SALE)
+    made.play(bodies=[EVERYTHING])
+    made.clock.advance(hours=1)
+    made.worker.drain()
+    assert [sale["status"] for sale in made.sales(vendor)] == ["disapproved"]
+    assert state(made, vendor) == (DeliveryState.SETTLED, "")
+
+
+@pytest.mark.parametrize("vendor", ["codeqr", "tracify"])
+def test_a_doubt_is_cleared_up_where_the_money_comes_back(make: Make, vendor: str) -> None:
+    made = make(vendor)
+    made.click(CUSTOMER)
+    made.fault(vendor, {"commit_then_reset": True})
+    made.play(*SALE)
+    made.play(bodies=[EVERYTHING])
+    made.clock.advance(hours=1)
+    made.worker.drain()
+    assert made.delivery(vendor).state is DeliveryState.UNKNOWN
+    made.play(bodies=[REFUND_FAILED])
+    made.clock.advance(hours=1)
+    made.worker.drain()
+    assert made.delivery(vendor).state is DeliveryState.SETTLED
+    assert len(made.sales(vendor)) == 1
+
+
 @pytest.mark.parametrize("vendor", ["codeqr", "tracify"])
 def test_a_person_decides_where_a_refund_came_before_the_outcome_is_known(
     make: Make, vendor: str

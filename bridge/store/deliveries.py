@@ -208,6 +208,10 @@ class Deliveries:
             )
         )
 
+    def resume(self, row: DeliveryRow, now: datetime) -> None:
+        """Make an unknown delivery due: to repeat its call is right again, and clears it up."""
+        self._force(row.id, DeliveryState.DUE, row.told, row.in_flight, row.reason, now)
+
     def hand_over(self, row: DeliveryRow, heir: str, told: Told, now: datetime) -> None:
         """Hand a delivery to one that it is part of: history, what was told, an unknown outcome.
 
