@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote
 from bridge.attribution import email_key
 from bridge.identity import EMAIL
 from bridge.model import Call, Conversion, ConversionKind, Item, Payment, PaymentKind, Told
+from bridge.providers.base import text as storable
 
 REMOVED = "the customer's data was removed"
 REDACTED = f"redacted: {REMOVED}"
@@ -115,13 +116,13 @@ def values_in(body: str) -> set[str]:
     """Return every value in a JSON or form body, numbers as they are written.
 
     Digits count only where an id stands, else an amount could be taken for one. A name that is an
-    e-mail address counts as a value.
+    e-mail address counts as a value. All are spelt as they are kept elsewhere.
     """
     try:
         data = json.loads(body, parse_float=str, parse_int=str)
     except (ValueError, RecursionError):
         data = dict(enumerate([{name: value} for name, value in parse_qsl(body)]))
-    return set(_leaves(data))
+    return set(map(storable, _leaves(data)))
 
 
 def _leaves(thing: object) -> Iterator[str]:

@@ -14,10 +14,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from bridge import attribution, leads, ledger, logs
+from bridge import attribution, codec, leads, ledger, logs
 from bridge.capture import Capture, Taken
 from bridge.config import Config, comma_separated
-from bridge.errors import BridgeError, StoreError
+from bridge.errors import StoreError
+from bridge.failures import Failures
 from bridge.forgetting import REDACTED, REMOVED
 from bridge.model import (
     Cause,
@@ -31,6 +32,7 @@ from bridge.model import (
 )
 from bridge.own_events import made_of
 from bridge.provider_api import key_setting
+from bridge.providers.base import text
 from bridge.redaction import Erased, Found, Redaction, tombstones
 from bridge.store import Store
 from bridge.store.persons import source_of
@@ -51,9 +53,12 @@ class Intake:
         self._store = store
         self._config = config
         self._askable = frozenset(askable)
+        redact = logs.Redactor(config.secrets())
+        self.keep_out = redact.for_ids()
         self.vault = Vault(store, config)
         self.rules = attribution_rules(config, self.vault)
         self.redaction = Redaction(store, self.rules.email_key)
+        self._failures = Failures(store, redact, self.redaction.is_of_redacted)
 
     def process(self, key: str, now: datetime) -> EventState:
         """Process one stored event; an error of ours is kept with the event, and shown."""
@@ -67,12 +72,24 @@ class Intake:
         except StoreError:
             raise
         except Exception as error:  # whatever one event does to us, the next must not wait for it
-            return self._keep_failed(key, _in_words(error), error)
+            return self._failures.keep_event(key, error)
         log.info("processed", event_id=key, state=str(state), reason=reason)
         return state
 
     def refresh(self, order: str, now: datetime) -> None:
-        """Fold an order anew, and make due what has changed."""
+        """Fold an order anew, and make due what has changed.
+
+        One that our code fails on stays as it was, and holds up no other.
+        """
+        try:
+            with self._store.atomic():
+                self._refresh(order, now)
+        except StoreError:
+            raise
+        except Exception as error:
+            self._failures.keep_order(order, error)
+
+    def _refresh(self, order: str, now: datetime) -> None:
         before = {each.id: each for each in self._store.orders.conversions_of(order)}
         payments = leads.as_one(self._store.orders.payments(order))
         folded = ledger.fold(payments, self._config.settings.amount_basis)
@@ -162,7 +179,7 @@ class Intake:
             return self._wait(row, now)
         if erasure := provider.erasure(event):
             return EventState.PROCESSED, self._erase(row, erasure, now)
-        payments = provider.normalise(event)
+        payments = [self._without_secrets(each) for each in provider.normalise(event)]
         state, reason = self._post(row, self._identified(payments), now)
         for each in payments if reason != REDACTED else ():
             self.vault.keep(each.context.email if each.context else "", now)
@@ -195,14 +212,15 @@ class Intake:
         self, row: EventRow, payments: list[Payment], now: datetime
     ) -> tuple[EventState, str]:
         """Put what an event tells into the ledger."""
-        orders = self._store.orders.add(row.key, payments)
-        redacted = self.redaction.keep(orders, now)
+        own = self._store.orders.add(row.key, payments)
+        redacted = self.redaction.keep(own, now)
         if redacted:
             payments = self._store.orders.of_event(row.key)
+        orders = set(own)
         for payment in payments:
             orders |= self._join_customer(payment, row.event.provider, now)
         for order in sorted(orders):
-            self.refresh(order, now)
+            (self._refresh if order in own else self.refresh)(order, now)
         return EventState.PROCESSED, REDACTED if redacted else ""
 
     def _erase(self, row: EventRow, erasure: Erasure, now: datetime) -> str:
@@ -242,20 +260,17 @@ class Intake:
         self._store.orders.join_leads(everyone, payment if is_lead else None)
         return self._store.orders.of_keys(everyone)
 
-    def _keep_failed(self, key: str, reason: str, error: Exception) -> EventState:
-        """Keep an event with the reason why it failed, unless another worker did better."""
-        with self._store.atomic():
-            row = self._store.events.get(key)
-            if row is None or row.state is not EventState.RECEIVED:
-                return row.state if row else EventState.IGNORED
-            self._store.events.mark(key, EventState.FAILED, reason)
-            if self.redaction.is_of_redacted(row.event):
-                self._store.persons.empty_event(key, REDACTED)
-                self._store.persons.mark_unscrubbed()
-                reason = REDACTED
-        expected = isinstance(error, BridgeError)
-        log.error("failed", event_id=key, reason=reason, exc_info=None if expected else error)
-        return EventState.FAILED
+    def _without_secrets(self, payment: Payment) -> Payment:
+        """Return a payment without the merchant's secrets: whatever held one names nobody."""
+        if self.keep_out(written := codec.dump(payment)) == written:
+            return payment
+        plain = self.keep_out.plain(codec.loads(written))
+        context = plain.get("context", {})
+        told = {**context.get("metadata", {}), "": context.get("reference", "")}
+        named = {name: each for name, each in told.items() if logs.HIDDEN not in each}
+        if context:
+            context |= {"reference": named.pop("", ""), "metadata": named}
+        return codec.from_plain(Payment, plain)
 
     # ── one order ──
 
@@ -369,14 +384,24 @@ def attribution_rules(config: Config, vault: Vault) -> attribution.Rules:
 
 
 def receive(store: Store, event: Event, now: datetime) -> bool:
-    """Store a verified event and wake the workers; return False for one that is here already."""
-    new = store.events.add(event, now)
+    """Store a verified event and wake the workers; return False for one that is here already.
+
+    Beside the body, which stays as it came, nothing is kept that a database cannot take, nor a
+    secret of this process.
+    """
+    kept = replace(
+        event,
+        id=_kept(event.id),
+        type=_kept(event.type),
+        account=_kept(event.account),
+        waits_for=_kept(event.waits_for),
+        ignored=_kept(event.ignored),
+    )
+    new = store.events.add(kept, now)
     if new and not event.ignored:
         store.ring()
     return new
 
 
-def _in_words(error: Exception) -> str:
-    """Say why an event failed, in text that any database takes."""
-    words = str(error) if isinstance(error, BridgeError) else f"{type(error).__name__}: {error}"
-    return words[:500].encode("utf-8", "replace").decode("utf-8")
+def _kept(words: str) -> str:
+    return logs.InUse.keep_out(text(words))

@@ -1,42 +1,177 @@
-"""Logs: one structured line a step, to stderr; never a secret, never a body."""
+"""Logs: one structured line a step, to stderr; never a secret, never a body.
+
+What an exception quotes may come from a body, so of exceptions that are not our own only the names
+in quotes are told, and where it happened.
+"""
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import logging
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from traceback import format_tb
+from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-HIDDEN = "***"
+from bridge.errors import BridgeError
+
+HIDDEN, LEFT_OUT = "***", "…"
+# Shorter ones stand in too many words.
+SHORTEST_SECRET, SHORTEST_LINE = 4, 20
+# A shorter one may be a word: taken out of an id, it would make it somebody else's.
+SHORTEST_IN_IDS = 16
+# Anything shorter is base64 of many things.
+SHORTEST_ENCODED = 12
+LONGEST_WORDS = 300
+QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+NAME = re.compile(r"\w{1,40}", re.ASCII)
+ADDRESS = re.compile(r"\S+@\S+")
+
+
+# ── secrets ──────────────────────────────────────────────────────────────────────────────────────
 
 
 class Redactor:
-    """Replace every configured secret by ***, wherever it appears."""
+    """Replace every configured secret by ***, wherever it appears and however it is written."""
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, secrets: Iterable[str] = (), shortest: int = SHORTEST_SECRET) -> None:
+        self._secrets = [part for each in secrets for part in _parts(each) if len(part) >= shortest]
         # Longest first: one secret may begin with another.
-        self._secrets = sorted({each for each in secrets if len(each) > 3}, key=len, reverse=True)
+        found = sorted(set(self._secrets), key=lambda each: (-len(each), each))
+        written = [*map(_spellings, found), *(code for each in found for code in _encoded(each))]
+        self._pattern = re.compile("|".join(written)) if written else None
 
     def __call__(self, text: str) -> str:
         """Return a text without secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
-        return text
+        return self._pattern.sub(HIDDEN, text) if self._pattern else text
+
+    def for_ids(self) -> Redactor:
+        """Return what takes secrets out of what is kept and has a meaning, such as an id."""
+        return Redactor(self._secrets, SHORTEST_IN_IDS)
+
+    def plain(self, value: Any) -> Any:
+        """Return plain data without secrets in its texts and names."""
+        match value:
+            case str():
+                return self(value)
+            case dict():
+                return {self.plain(name): self.plain(each) for name, each in value.items()}
+            case list() | tuple():
+                return [self.plain(each) for each in value]
+            case _:
+                return value
 
     def processor(self, _: WrappedLogger, __: str, line: EventDict) -> EventDict:
         """Redact a log line: all of it but plain numbers is written out first."""
         return {key: each if _is_plain(each) else self(str(each)) for key, each in line.items()}
 
 
+def _parts(secret: str) -> Iterator[str]:
+    """Yield a secret, and each line of one that has several, as a private key has."""
+    yield secret
+    lines = secret.replace("\\n", "\n").split("\n")
+    if len(lines) > 1:
+        yield "\n".join(lines)
+        yield from (each for each in lines if len(each) >= SHORTEST_LINE and "-----" not in each)
+
+
+def _spellings(secret: str) -> str:
+    """Return what finds a text as it is, in JSON, in HTML, in a URL."""
+    return "".join(map(_spelling, secret))
+
+
+def _spelling(each: str) -> str:
+    if each.isascii() and each.isalnum():
+        return each
+    code = ord(each)
+    written = {each, html.escape(each), json.dumps(each)[1:-1], *("+" if each == " " else "")}
+    written |= {
+        f"\\{each}",
+        f"\\u{code:04x}",
+        f"\\u{code:04X}",
+        f"&#{code};",
+        f"&#x{code:x};",
+        f"&#x{code:X};",
+    }
+    for escaped in (quote(each, safe=""), "".join(f"%{byte:02X}" for byte in each.encode())):
+        written |= {escaped, escaped.lower()}
+    return f"(?:{'|'.join(map(re.escape, sorted(written, key=len, reverse=True)))})"
+
+
+def _encoded(secret: str) -> Iterator[str]:
+    """Yield what stands in base64 of any text that holds a secret, wherever in it that begins."""
+    raw = secret.encode("utf-8", "replace")
+    for before in range(3) if len(raw) >= SHORTEST_ENCODED else ():
+        # The first and the last letters are made of what stands beside it, too.
+        first, whole = (0, 2, 3)[before], (before + len(raw)) * 8 // 6
+        code = base64.b64encode(b"\0" * before + raw).decode()[first:whole]
+        yield re.escape(code).replace(r"\+", "+").replace("+", "[+-]").replace("/", "[/_]")
+
+
 def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, (bool, int, float))
 
 
+class InUse:
+    """Hold what takes the secrets of this process out of texts, as `configure` was told."""
+
+    redact = Redactor()
+    keep_out = Redactor()
+
+
+# ── exceptions ───────────────────────────────────────────────────────────────────────────────────
+
+
+def words_of(error: BaseException) -> str:
+    """Say what went wrong, in one line and without values.
+
+    Our own errors are told as they are: they hold none. Of others, what stands in quotes may be a
+    value of a body: names alone are told.
+    """
+    if isinstance(error, BridgeError):
+        return str(error)
+    said = ADDRESS.sub(LEFT_OUT, QUOTED.sub(_without_value, str(error)))
+    kind = type(error).__name__
+    return f"{kind}: {' '.join(said.split())[:LONGEST_WORDS]}" if said.strip() else kind
+
+
+def _without_value(found: re.Match[str]) -> str:
+    quoted = found[0]
+    return quoted if NAME.fullmatch(quoted[1:-1]) else f"{quoted[0]}{LEFT_OUT}{quoted[0]}"
+
+
+def told(error: BaseException) -> str:
+    """Return the traceback of an exception and of those behind it, without values."""
+    chain: list[BaseException] = []
+    behind: BaseException | None = error
+    while behind is not None and behind not in chain:
+        chain.insert(0, behind)
+        behind = behind.__cause__ or (None if behind.__suppress_context__ else behind.__context__)
+    return "\n\nand then:\n\n".join(
+        f"Traceback (most recent call last):\n{''.join(format_tb(each.__traceback__))}"
+        f"{words_of(each)}"
+        for each in chain
+    )
+
+
+def _told(exc_info: tuple[type[BaseException], BaseException, TracebackType | None]) -> str:
+    return told(exc_info[1])
+
+
+# ── this process ─────────────────────────────────────────────────────────────────────────────────
+
+
 def configure(redact: Redactor, *, quiet: bool = False) -> None:
     """Set logging up for this process: readable on a terminal, logfmt otherwise."""
+    InUse.redact, InUse.keep_out = redact, redact.for_ids()
     pretty = sys.stderr.isatty()
     render: Any = (
         # Not its pretty tracebacks: they show local variables, and so bodies and secrets.
@@ -49,7 +184,7 @@ def configure(redact: Redactor, *, quiet: bool = False) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(_told),
             redact.processor,
             render,
         ],

@@ -76,7 +76,7 @@ class Stripe(Provider[StripeSettings]):
             account=text(data.get("account") or (data.get("context") if thin else "")),
             test=data.get("livemode") is False,
             waits_for="STRIPE_API_KEY" if thin and snapshot_type in MEANINGS else "",
-            ignored="" if snapshot_type in MEANINGS else f"{kind} says nothing about money",
+            ignored="" if snapshot_type in MEANINGS else f"{text(kind)} says nothing about money",
         )
 
     def normalise(self, event: Event) -> list[Payment]:
