@@ -209,14 +209,13 @@ class Redaction:
 
     def is_of_redacted(self, event: Event) -> bool:
         """Tell whether an event, not understood, names an order whose customer was removed."""
-        orders = self._store.orders
         within = ("", f"{event.account}/") if event.account else ("",)
-        named = (
-            orders.order_of(ref_of(event.provider, account + value))
+        named = {
+            ref_of(event.provider, account + value)
             for value in filter(forgetting.is_telling, forgetting.values_in(event.body))
             for account in within
-        )
-        return any(orders.is_redacted(each) for each in filter(None, named))
+        }
+        return self._store.orders.any_redacted(named)
 
     def _load(self, conversions: Iterable[str]) -> list[Conversion]:
         found = (self._store.orders.conversion(each) for each in sorted(conversions))

@@ -6,7 +6,7 @@ References are kept as disjoint sets, so that joining two orders changes rows of
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from bridge import leads
@@ -129,6 +129,13 @@ class Orders:
             {"grp": order},
         )
         return bool(rows)
+
+    def any_redacted(self, refs: Collection[str]) -> bool:
+        """Tell whether the customer of an order with one of these references was removed."""
+        sql = """SELECT 1 FROM refs JOIN refs AS others ON others.grp = refs.grp
+                 JOIN payments ON payments.ref = others.ref
+                 WHERE refs.ref IN (:keys) AND payments.redacted = 1 LIMIT 1"""
+        return bool(query_for(self._db, sql, refs))
 
     def is_of_redacted(self, payment: Payment) -> bool:
         """Tell whether a payment belongs to an order whose customer was removed."""
