@@ -121,10 +121,15 @@ def _is_plain(value: object) -> bool:
 
 
 class InUse:
-    """Hold what takes the secrets of this process out of texts, as `configure` was told."""
+    """Hold what takes the secrets of this process out of what it says, and out of ids."""
 
     redact = Redactor()
     keep_out = Redactor()
+
+
+def hide(redact: Redactor) -> None:
+    """Keep secrets out of whatever this process says from now on."""
+    InUse.redact, InUse.keep_out = redact, redact.for_ids()
 
 
 # ── exceptions ───────────────────────────────────────────────────────────────────────────────────
@@ -171,7 +176,7 @@ def _told(exc_info: tuple[type[BaseException], BaseException, TracebackType | No
 
 def configure(redact: Redactor, *, quiet: bool = False) -> None:
     """Set logging up for this process: readable on a terminal, logfmt otherwise."""
-    InUse.redact, InUse.keep_out = redact, redact.for_ids()
+    hide(redact)
     pretty = sys.stderr.isatty()
     render: Any = (
         # Not its pretty tracebacks: they show local variables, and so bodies and secrets.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 import click
 
-from bridge import __version__
+from bridge import __version__, logs
+from bridge import config as settings
 from bridge.cli.clicks import clicks
 from bridge.cli.demo import demo
 from bridge.cli.doctor import doctor
 from bridge.cli.listings import conversions, deliveries, events
+from bridge.cli.output import complain, harmless, say
 from bridge.cli.redact import redact
 from bridge.cli.repair import resolve, retry
 from bridge.cli.replay import replay
@@ -29,7 +32,10 @@ class Commands(click.Group):
         """Run a command."""
         try:
             super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except click.ClickException as error:
+            vars(error)["message"] = harmless(error.message)
+            raise
+        except (click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
@@ -39,8 +45,8 @@ class Commands(click.Group):
             ctx.exit(0)
         except Exception as error:
             if ctx.params["traceback"]:
-                raise
-            click.secho(f"Error: {_said(error)}", fg="red", err=True)
+                say(logs.told(error), err=True)
+            complain(_said(error))
             ctx.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -65,6 +71,8 @@ def _said(error: Exception) -> str:
 @click.option("--traceback", is_flag=True, hidden=True)
 def main(traceback: bool) -> None:
     """Keep attribution vendors true to the money: payments in, conversions out."""
+    with suppress(BridgeError):  # what is wrong with the settings is said by what needs them
+        logs.hide(logs.Redactor(settings.load().secrets()))
 
 
 for command in (

@@ -20,7 +20,7 @@ from rich.progress import Progress
 
 from bridge.capture import Capture, Reader, UnfitError
 from bridge.cli.click_files import ENDINGS, ClickFile, Row, reason_of
-from bridge.cli.output import print_json, print_line, some
+from bridge.cli.output import print_json, print_line, say, some
 from bridge.cli.session import Plain, Session, as_json, opened
 from bridge.codec import dumps, iso, loads
 from bridge.errors import BridgeError
@@ -150,7 +150,7 @@ class Import:
                 self._take(captures, now, finished=len(batch) < BATCH)
         except KeyboardInterrupt:
             done = Report.read(self._stored).rows
-            click.echo(f"{some(done, 'row')} done; run it again to go on from there", err=True)
+            say(f"{some(done, 'row')} done; run it again to go on from there", err=True)
             raise
 
     def _batches(self) -> Iterator[list[Row]]:

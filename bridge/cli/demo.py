@@ -23,6 +23,7 @@ from bridge.cli.output import (
     print_heading,
     print_line,
     print_table,
+    say,
     told_briefly,
 )
 from bridge.cli.replay import post
@@ -242,7 +243,7 @@ def _stay(folder: Path, url: str, vendors_url: str, order: str) -> None:
         f"{program} show {order}",
         f"{program} replay invoice.paid@jpy orders/paid@jpy --fresh-ids --to {url}",
     ):
-        click.echo(f"  {line}")  # whole, however long: it is to be copied
+        say(f"  {line}")  # whole, however long: it is to be copied
     print_line(f"The bridge is at {url}, what the vendors hold at {vendors_url}/ledger.")
     print_line("Ctrl-C ends it and removes everything.")
     sys.stdout.flush()

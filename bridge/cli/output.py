@@ -1,11 +1,16 @@
 """What commands print: tables that fit the terminal, lines that wrap with their indent, JSON.
 
 Piped into something else, every row is one line and nothing is folded or left out.
+
+All that a command says goes out here, and so without the secrets in the settings and without what
+a terminal would obey: ids and words of others may hold either.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bridge.codec import dumps
+from bridge.logs import InUse
 from bridge.model import Status, Told
 
 
@@ -43,6 +49,8 @@ STATE_STYLES = {
     "planned": "magenta",
 }
 GAP = 2
+# What moves a terminal's cursor, turns its text around, or is half a character.
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +78,24 @@ class Layout:
 
 
 def print_json(value: object) -> None:
-    """Print one JSON value."""
-    click.echo(dumps(value))
+    """Print one JSON value; what a terminal would obey is escaped."""
+    written = dumps(InUse.redact.plain(value))
+    click.echo(OBEYED.sub(lambda found: json.dumps(found[0])[1:-1], written))
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a text as it is, never wrapped."""
+    click.echo(harmless(text), err=err)
+
+
+def complain(text: str) -> None:
+    """Print what went wrong to stderr."""
+    click.secho(f"Error: {harmless(text)}", fg="red", err=True)
+
+
+def harmless(text: str) -> str:
+    """Return a text as it may be shown: without secrets, and without what a terminal obeys."""
+    return OBEYED.sub("?", InUse.redact(text))
 
 
 def print_table(
@@ -81,7 +105,7 @@ def print_table(
     if not rows:
         print_line(empty, style="dim", indent=indent)
         return
-    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    texts = [["" if cell is None else _in_cell(str(cell)) for cell in row] for row in rows]
     room = _width() - indent
     widths = _widths(columns, texts, room)
     layout = lay_out(columns, widths, room)
@@ -110,7 +134,7 @@ def lay_out(columns: Sequence[Column], widths: Sequence[int], room: int) -> Layo
 
 def print_line(text: str = "", *, style: str = "", indent: int = 0) -> None:
     """Print a line that wraps with its indent on a terminal, and does not wrap in a pipe."""
-    for line in Text(text).wrap(console, max(_width() - indent, 20), overflow="fold"):
+    for line in Text(harmless(text)).wrap(console, max(_width() - indent, 20), overflow="fold"):
         console.print(Text(" " * indent + line.plain.rstrip(), style), soft_wrap=True)
 
 
@@ -149,6 +173,10 @@ def shown_time(moment: object) -> str:
 def some(number: int, thing: str, things: str = "") -> str:
     """Count things: "1 event", "2 events"."""
     return f"{number} {thing if number == 1 else things or f'{thing}s'}"
+
+
+def _in_cell(text: str) -> str:
+    return harmless(text).replace("\n", " ").replace("\t", " ")
 
 
 def _is_narrow() -> bool:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
-from bridge.cli.output import some
+from bridge.cli.output import say, some
 from bridge.cli.session import Session, opened
 from bridge.errors import BridgeError, NotFoundError
 from bridge.intake import Intake
@@ -41,7 +41,7 @@ def retry(id: str | None, state: str | None) -> None:
         session.store.ring()
     if id is not None and not revived:
         raise BridgeError(f"{id} is being sent right now: look again in a moment")
-    click.echo(f"{some(revived, 'delivery is', 'deliveries are')} due now")
+    say(f"{some(revived, 'delivery is', 'deliveries are')} due now")
 
 
 @click.command()
@@ -61,7 +61,7 @@ def resolve(id: str, delivered: bool, resend: bool) -> None:
             raise BridgeError(f"{id} is {row.state}, not unknown: there is nothing to resolve")
         _resolve(session, row, row.in_flight.tells if delivered else None)
         session.store.ring()
-    click.echo(f"{id}: " + ("taken as delivered" if delivered else "will be sent again"))
+    say(f"{id}: " + ("taken as delivered" if delivered else "will be sent again"))
 
 
 def _resolve(session: Session, row: DeliveryRow, told: Told | None) -> None:

@@ -17,7 +17,15 @@ from bridge import config as settings
 from bridge import providers
 from bridge.cli.fixture_changes import change, parse_value
 from bridge.cli.fixture_files import FixtureFile, collect, find
-from bridge.cli.output import Column, console, print_json, print_line, print_table, some
+from bridge.cli.output import (
+    Column,
+    console,
+    print_json,
+    print_line,
+    print_table,
+    say,
+    some,
+)
 from bridge.cli.session import Plain, as_json, opened
 from bridge.config import Config
 from bridge.errors import BridgeError, ConfigError, NotFoundError
@@ -184,9 +192,9 @@ def _process_again(ids: list[str], state: str | None) -> None:
             for row in again:
                 session.store.events.mark(row.key, EventState.RECEIVED)
         session.store.ring()
-    click.echo(f"{some(len(again), 'event')} will be processed again")
+    say(f"{some(len(again), 'event')} will be processed again")
     if ignored:
-        click.echo(f"{some(len(ignored), 'event')} will not: nothing about money is in it")
+        say(f"{some(len(ignored), 'event')} will not: nothing about money is in it")
     if redacted:
         whose = "its body was" if len(redacted) == 1 else "their bodies were"
-        click.echo(f"{some(len(redacted), 'event')} will not: {whose} redacted")
+        say(f"{some(len(redacted), 'event')} will not: {whose} redacted")

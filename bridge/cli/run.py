@@ -14,6 +14,7 @@ from bridge import logs
 from bridge import sandbox as stand_ins
 from bridge.cli import processes
 from bridge.cli.doctor import advice_on_settings
+from bridge.cli.output import say
 from bridge.cli.session import opened
 from bridge.store import open_store
 from bridge.vault import Vault, start_anew
@@ -50,7 +51,7 @@ def serve(host: str, port: int, parent: int | None) -> None:
     ending = processes.Ending()
     processes.die_with_parent(parent, signal.SIGTERM)
     _prepare(host, port)
-    click.echo(f"bridge listens on {processes.url_of(host, port)}, and delivers", err=True)
+    say(f"bridge listens on {processes.url_of(host, port)}, and delivers", err=True)
     with processes.worker_beside():
         processes.run_web(host, port, ending)
 
@@ -62,7 +63,7 @@ def web(host: str, port: int) -> None:
     """Run the web only: it takes webhooks and clicks."""
     ending = processes.Ending()
     _prepare(host, port)
-    click.echo(f"bridge listens on {processes.url_of(host, port)}", err=True)
+    say(f"bridge listens on {processes.url_of(host, port)}", err=True)
     processes.run_web(host, port, ending)
 
 
@@ -96,9 +97,9 @@ def migrate(*, anew: bool, yes: bool) -> None:
         if anew:
             start_anew(store)
             Vault(store, config)
-    click.echo(f"migrated: {', '.join(ran)}" if ran else "the database is up to date")
+    say(f"migrated: {', '.join(ran)}" if ran else "the database is up to date")
     if anew:
-        click.echo(
+        say(
             "E-mail addresses known so far find nobody any more; orders and clicks stay. "
             "Restart whatever runs."
         )
@@ -118,9 +119,9 @@ def sandbox(host: str, port: int) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes.require_free(host, port)
     with suppress(KeyboardInterrupt), stand_ins.serve_sandbox(host, port) as running:
-        click.echo(f"sandbox vendors on {running.url} (what they were told: {running.url}/ledger)")
+        say(f"sandbox vendors on {running.url} (what they were told: {running.url}/ledger)")
         for name in stand_ins.discover():
-            click.echo(f"  {name.upper()}_BASE_URL={running.url}/{name}")
+            say(f"  {name.upper()}_BASE_URL={running.url}/{name}")
         signal.pause()
 
 
@@ -134,4 +135,4 @@ def _prepare(host: str, port: int) -> None:
     store.close()
     processes.require_free(host, port)
     for each in advice_on_settings(config):
-        click.echo(f"! {each}", err=True)
+        say(f"! {each}", err=True)
