@@ -202,6 +202,8 @@ class Worker:
     def take_up(self) -> None:
         """Take up what a changed setting has made possible since the last start."""
         with self._store.atomic():
+            for vendor in self._config.vendors:
+                self._store.gates.hurry(vendor, self._clock())
             for row in self._store.events.newest(EventState.WAITING, limit=10_000):
                 if row.event.provider in self._apis:
                     self._store.events.mark(row.key, EventState.RECEIVED)

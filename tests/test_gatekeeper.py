@@ -109,6 +109,21 @@ def test_all_workers_know_of_it(make: Make) -> None:
     other.close()
 
 
+def test_a_restart_tries_at_once(make: Make) -> None:
+    made = make("codeqr")
+    sell(made)
+    made.fault("codeqr", *[DOWN] * 100)
+    made.worker.drain()
+    made.vendors.faults.clear()
+    made.clock.advance(seconds=1)
+    made.worker.drain()
+    assert made.sales("codeqr") == []
+    made.worker.take_up()
+    made.worker.drain()
+    assert made.sales("codeqr")
+    assert breaker(made, "codeqr") is Breaker.CLOSED
+
+
 def test_a_vendor_that_says_no_is_well(make: Make) -> None:
     made = make("codeqr")
     sell(made)
