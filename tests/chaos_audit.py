@@ -163,7 +163,7 @@ def _believed(vendor: str, order: Order, held: list[Row], rows: Database) -> Ite
     if rows.is_unknown(vendor, order):
         return
     believed = (told["amount"]["minor"], told["status"]) if told.get("amount") else None
-    holds = [(_minor(each), _status(each)) for each in held]
+    holds: list[object] = [(_minor(each), _status(each)) for each in held]
     if believed not in (holds or [None]):
         words = f"{vendor} is believed to hold {believed}, and holds {_shown(held)}"
         yield Finding("bridge", STATE, f"stripe:{order.id}@{vendor}", words)
