@@ -65,12 +65,11 @@ def judge(vendor: AnyVendor, call: Call, answer: Response | NoAnswer, took_ms: i
 def _is_ambiguous(vendor: AnyVendor, call: Call, status: int) -> bool:
     """Tell whether a call that was answered so may have been counted all the same.
 
-    Any error of a vendor may have come after it had counted. It is doubted where that costs
-    nothing: the call may be repeated and what it told be taken back, or the vendor be asked.
+    Any error of a vendor may have come after it had counted. It is doubted where the doubt clears
+    up by itself: the call may be repeated just as it was, or the vendor be asked.
     """
-    can = vendor.capabilities
-    harmless = can.disapprove if call.repeatable else can.askable
-    return status in retry.AMBIGUOUS or (harmless and 500 <= status <= 599)
+    clears_up = call.repeatable or vendor.capabilities.askable
+    return status in retry.AMBIGUOUS or (clears_up and 500 <= status <= 599)
 
 
 def without_person(outcome: Outcome, removed: Conversion) -> Outcome:
