@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+
+# pytest knows this file by its package; to those who import it by its bare name it is the same.
+sys.modules["conftest"] = sys.modules[__name__]
 
 # Fixtures that many tests share.
 pytest_plugins = ["kit"]
