@@ -106,14 +106,16 @@ class Tapfiliate(Vendor[TapfiliateSettings]):
     def accept(self, call: Call, response: Response) -> Verdict:
         """Believe a 2xx only where it holds what was asked for: pages of HTML come with any.
 
-        Only what is made is documented to be shown; a change is answered by its status.
+        Only what is made is documented to be shown; a change is answered by its status, and where
+        it says more, that is JSON.
         """
         if call.step == LOOK_UP:
             return self._found(call, response)
         reference = json_object(response.body).get("id")
         if reference and call.step in CREATES:
             return replace(call.tells, reference=str(reference))
-        if call.step in CREATES or response.body.lstrip().startswith("<"):
+        broken = response.body.strip() and json_value(response.body) is None
+        if call.step in CREATES or broken:
             return Unknown(
                 f"Tapfiliate's answer is not the one it documents: {self.words(response)}"
             )
