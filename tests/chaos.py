@@ -62,7 +62,7 @@ def main(
     quiet: bool,
 ) -> None:
     """Let storms pass over a bridge, then stop it at every commit boundary."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=110)
     first = secrets.randbelow(1_000_000) if seed is None else seed
     plan = Plan(
         seed=first,
