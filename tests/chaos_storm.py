@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Condition, Event, Thread
 
 import requests
-from chaos_audit import VENDORS, Audit, audit
+from chaos_audit import TAKES_BACK, VENDORS, Audit, audit
 from chaos_shop import Shop, Visitor, Webhook, open_shop
 from kit import API_KEY
 from running import Running, free_port, is_alive, run, vendors_at
@@ -56,6 +56,8 @@ FAULTS = (
     Fault(status=200, body=PAGE, commit=True),
 )
 GARBAGE = (Fault(status=200, body='{"sta'), Fault(status=200, body='{"sta', commit=True))
+# Of a vendor that cannot take a sale back it is taken that it counts nothing where it fails.
+COUNTED = (Fault(status=500, commit=True), Fault(status=503, body=PAGE, commit=True))
 # What Trackdesk answers is not documented, so any 2xx but a page must be believed.
 SPEECHLESS = {"trackdesk"}
 HANG = Fault(commit_then_hang=30)
@@ -319,6 +321,7 @@ def _calls(vendors: RunningSandbox) -> int:
 def _misbehave(plan: Plan, vendors: RunningSandbox, dice: random.Random) -> None:
     for vendor in plan.failing:
         faults = [*FAULTS, *([] if vendor in SPEECHLESS else GARBAGE)]
+        faults += COUNTED if vendor in TAKES_BACK else []
         faults += [HANG] * plan.hangs
         down = dice.random() < DOWN_SHARE
         vendors.faults.begin(
