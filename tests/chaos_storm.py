@@ -68,9 +68,9 @@ DOWN = (Fault(reset=True),)
 class Plan:
     """Say how large a storm is to be: the seed decides the rest.
 
-    The `share` is of the calls to each of the `failing` vendors. Leases of killed workers are
-    waited for, unless the bridge is stopped in the end and its `leases_age`. With `hangs`, some
-    calls are not answered at all.
+    The `share` is of the calls to each of the `failing` vendors. The leases of killed workers are
+    waited for, unless the bridge is stopped in the end, and its `leases_age` at once. With `hangs`,
+    some calls are not answered at all.
     """
 
     seed: int
@@ -339,7 +339,7 @@ def _settle(plan: Plan, served: Served, database: Path, say: Callable[[str], Non
     """Wait until nothing is left to do, having what waits for its retry come due now."""
     if plan.leases_age:
         served.stop(plan.patience)
-        say(f"{_age_leases(database)} leases of killed workers have run out")
+        say(f"{_age(database)} leases of killed workers have run out")
         served.start()
         served.wait_ready(plan.patience)
 
@@ -356,17 +356,18 @@ def _settle(plan: Plan, served: Served, database: Path, say: Callable[[str], Non
     _poll(settled, plan.patience, "everything to be told", pause=0.5)
 
 
-def _age_leases(database: Path) -> int:
-    """Let the time of leases pass that nobody holds any more: their workers were killed."""
-    now = iso(datetime.now(UTC))
+def _age(database: Path) -> int:
+    """Let the time pass of what nobody sees to any more: the workers that did were killed."""
+    now = [iso(datetime.now(UTC))]
     with closing(sqlite3.connect(database)) as connection, connection:
-        return connection.execute(
-            "UPDATE deliveries SET leased_until = ? WHERE state = 'sending'", [now]
-        ).rowcount
+        connection.execute("UPDATE gates SET paused_until = ? WHERE paused_until != ''", now)
+        leases = "UPDATE deliveries SET leased_until = ? WHERE state = 'sending'"
+        return connection.execute(leases, now).rowcount
 
 
 RECEIVED = "events WHERE state = 'received'"
-DUE_NOW = "deliveries WHERE state = 'due' AND next_attempt_at <= '{now}'"
+DUE_NOW = """deliveries WHERE state = 'due' AND next_attempt_at <= '{now}'
+    AND vendor NOT IN (SELECT vendor FROM gates WHERE paused_until > '{now}')"""
 
 
 def _is_idle(database: Path) -> bool:
