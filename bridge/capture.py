@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import ip_address
@@ -203,17 +203,23 @@ class Taken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """Read bodies as the merchant has set the bridge up: `vendors` are those that are on."""
+    """Read bodies as the merchant has set the bridge up: `vendors` are those that are on.
+
+    `keep_out` takes the merchant's secrets out of a text.
+    """
 
     vendors: Mapping[str, AnyVendor]
     email_secret: bytes = field(repr=False)
+    keep_out: Callable[[str], str] = field(default=str, repr=False)
 
     def read(self, body: ClickBody, now: datetime, *, lenient: bool = False) -> Capture:
-        """Return what a body says; raise UnfitError where a click is none.
+        """Return what a body says; raise UnfitError where a click is none, or an id is a secret.
 
         `lenient` leaves such a click out: a browser sends what it finds, and one bad cookie must
         not cost the other clicks, nor what else is said of the visitor.
         """
+        self._check_ids(body)
+        body = body.model_copy(update={"context": self._without_secrets(body.context)})
         clicks, problems = self._clicks(body)
         if problems and not lenient:
             raise UnfitError(problems)
@@ -244,9 +250,30 @@ class Reader:
                 if name not in VENDORS:
                     raise ValueError(f"no such vendor (there are {', '.join(VENDORS)})")
                 clicks[name] = _read_click(self.vendors.get(name), value)
+                self._check_secrets(clicks[name])
             except ValueError as error:
+                clicks.pop(name, None)
                 problems[f"clicks.{_plain(name)}"] = str(error)
         return clicks, problems
+
+    def _check_ids(self, body: ClickBody) -> None:
+        """Refuse a secret for an id: vendors are told ids, and everybody is shown them."""
+        problems = {}
+        for name, id in body.customer.model_dump(exclude_none=True).items():
+            try:
+                self._check_secrets(id)
+            except ValueError as error:
+                problems[f"customer.{name}"] = str(error)
+        if problems:
+            raise UnfitError(problems)
+
+    def _check_secrets(self, value: object) -> None:
+        if any(self.keep_out(each) != each for each in _texts(value)):
+            raise ValueError("holds a secret of your settings: that must be nobody's id")
+
+    def _without_secrets(self, seen: Seen) -> Seen:
+        found = seen.model_dump(exclude_none=True)
+        return seen.model_copy(update={name: self.keep_out(each) for name, each in found.items()})
 
     def _completed(
         self, clicks: Mapping[str, object], context: Context, *, believed: bool
@@ -344,8 +371,12 @@ def _kept_as_it_came(value: object) -> object:
 
 
 def _check_printable(click: Any) -> None:
-    for text in (*click, *click.values()) if isinstance(click, Mapping) else (click,):
+    for text in _texts(click):
         _printable(text)
+
+
+def _texts(click: Any) -> Iterator[str]:
+    yield from (*click, *click.values()) if isinstance(click, Mapping) else (click,)
 
 
 def _context(body: ClickBody) -> Context:

@@ -120,7 +120,9 @@ class Import:
         self._store = session.store
         self._intake = Intake(session.store, session.config)
         key = self._intake.vault.hash_key
-        self._reader = Reader(vendors=session.config.vendors, email_secret=key)
+        self._reader = Reader(
+            vendors=session.config.vendors, email_secret=key, keep_out=self._intake.keep_out
+        )
         self._content = content
         # A digest without a key would tell whether somebody's file is this one.
         digest = hashlib.file_digest(content, "sha256").digest()

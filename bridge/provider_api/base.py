@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import requests
 from urllib3.exceptions import HTTPError
 
-from bridge import __version__
+from bridge import __version__, logs
 from bridge.codec import dumps, loads
 from bridge.errors import PayloadError, ProviderApiError
 from bridge.model import Event, Response, WebhookRequest
@@ -109,10 +109,15 @@ class HttpApi:
 
     def _complain(self, what: str, said: object, *, retry: bool = True) -> NoReturn:
         """Quote what was said, in one line and without the key."""
-        words = " ".join(str(said).replace(self._key, "***").split())
+        words = " ".join(without_key(str(said), self._key).split())
         raise ProviderApiError(
             f"{self._reader.title} {what}: {words[:LONGEST_REASON]}", retry=retry
         )
+
+
+def without_key(text: str, key: str) -> str:
+    """Return a text without the key, nor any other secret of this process."""
+    return logs.InUse.redact(logs.Redactor([key])(text))
 
 
 def _json(text: str) -> Any:

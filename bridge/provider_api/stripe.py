@@ -19,6 +19,7 @@ import stripe
 from bridge.codec import dumps, loads
 from bridge.errors import ProviderApiError
 from bridge.model import Event, WebhookRequest
+from bridge.provider_api.base import without_key
 from bridge.providers.base import dig, parse_json, text
 from bridge.providers.stripe import Stripe, StripeSettings
 from bridge.providers.stripe.meanings import DISPUTE_FUNDS
@@ -126,7 +127,7 @@ class StripeApi:
 
     def _error(self, what: str, error: Exception, *, retry: bool = True) -> ProviderApiError:
         """Quote what was answered, in one line and without the key."""
-        said = " ".join(str(error).replace(self._key, "***").split())
+        said = " ".join(without_key(str(error), self._key).split())
         return ProviderApiError(f"{what}: {said[:LONGEST_REASON]}", retry=retry)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 
 from flask import Flask, Response, jsonify
@@ -35,6 +36,7 @@ def create_app(config: Config | None = None, store: Store | None = None) -> Flas
     _trust_proxies(app, config.settings.trusted_proxies)
     for area in (webhooks, clicks, health, metrics, script):
         app.register_blueprint(area.area)
+    app.after_request(partial(_without_secrets, logs.Redactor(config.secrets())))
     app.register_error_handler(WebhookError, _refused)
     app.register_error_handler(StoreError, _unavailable)
     app.register_error_handler(HTTPException, _http_error)
@@ -53,6 +55,13 @@ def _trust_proxies(app: Flask, count: int) -> None:
 def error(status: int, code: str, message: str) -> tuple[Response, int]:
     """Return the one form in which errors are answered."""
     return jsonify(error={"code": code, "message": message}), status
+
+
+def _without_secrets(redact: logs.Redactor, answer: Response) -> Response:
+    """Take out of an answer what it repeats of the merchant's secrets."""
+    if answer.is_json and redact(said := answer.get_data(as_text=True)) != said:
+        answer.set_data(redact(said))
+    return answer
 
 
 def _refused(refusal: WebhookError) -> tuple[Response, int]:

@@ -110,7 +110,8 @@ def _take(sender: Sender, *, lead: bool) -> tuple[Response, int]:
     if sender.is_browser:
         body = browsers.with_visitor(body)
     secret = here.intake.vault.hash_key
-    reader = Reader(vendors=here.config.vendors, email_secret=secret)
+    keep_out = here.intake.keep_out
+    reader = Reader(vendors=here.config.vendors, email_secret=secret, keep_out=keep_out)
     capture = reader.read(body, now, lenient=sender.is_browser)
     capture = replace(capture, left_out=left_out | dict(capture.left_out))
     with here.store.atomic():
