@@ -25,14 +25,12 @@ from bridge.model import (
     Conversion,
     ConversionKind,
     Erasure,
-    Event,
     Payment,
     PaymentKind,
     Status,
 )
 from bridge.own_events import made_of
 from bridge.provider_api import key_setting
-from bridge.providers.base import text
 from bridge.redaction import Erased, Found, Redaction, tombstones
 from bridge.store import Store
 from bridge.store.persons import source_of
@@ -381,27 +379,3 @@ def attribution_rules(config: Config, vault: Vault) -> attribution.Rules:
         external_id_names=tuple(comma_separated(settings.external_id_keys)),
         email_key=vault.hash_key,
     )
-
-
-def receive(store: Store, event: Event, now: datetime) -> bool:
-    """Store a verified event and wake the workers; return False for one that is here already.
-
-    Beside the body, which stays as it came, nothing is kept that a database cannot take, nor a
-    secret of this process.
-    """
-    kept = replace(
-        event,
-        id=_kept(event.id),
-        type=_kept(event.type),
-        account=_kept(event.account),
-        waits_for=_kept(event.waits_for),
-        ignored=_kept(event.ignored),
-    )
-    new = store.events.add(kept, now)
-    if new and not event.ignored:
-        store.ring()
-    return new
-
-
-def _kept(words: str) -> str:
-    return logs.InUse.keep_out(text(words))

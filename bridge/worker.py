@@ -18,7 +18,8 @@ from bridge.config import Config
 from bridge.errors import ProviderApiError, StoreError
 from bridge.forgetting import REMOVED
 from bridge.http import Sender
-from bridge.intake import Intake, receive
+from bridge.inbox import receive
+from bridge.intake import Intake
 from bridge.model import Status
 from bridge.outbox import Outbox, utc_now
 from bridge.provider_api import ProviderApi, open_api

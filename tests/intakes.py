@@ -16,7 +16,8 @@ from stores import LATER, NOW, a_call, an_attempt, opened
 
 from bridge import attribution, codec
 from bridge.config import BridgeSettings, Config
-from bridge.intake import Intake, receive
+from bridge.inbox import receive
+from bridge.intake import Intake
 from bridge.model import Conversion, Done, Event, Plan, Status, Told
 from bridge.providers.stripe import Stripe, StripeSettings
 from bridge.store import Store

@@ -17,7 +17,8 @@ from conftest import REPOSITORY
 from bridge import config
 from bridge.config import Config
 from bridge.http import Sender
-from bridge.intake import Intake, receive
+from bridge.inbox import receive
+from bridge.intake import Intake
 from bridge.model import WebhookRequest
 from bridge.providers import discover as discover_providers
 from bridge.sandbox import RunningSandbox, discover, serve_sandbox

@@ -17,7 +17,7 @@ from redactions import EMAIL, SHOPIFY_CUSTOMER, written
 from running import BRIDGE, environment
 from typing_in import CUSTOMER, ORDER, SALE, complaint, listed, printed, sell
 
-from bridge.intake import receive
+from bridge.inbox import receive
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from intakes import NAMES, Desk, body_of, changed, desk, desk_of, thing_of
 from stores import NOW, together
 
 from bridge.errors import StoreError
-from bridge.intake import receive
+from bridge.inbox import receive
 from bridge.model import Cause, Status
 from bridge.money import Money
 from bridge.store.events import key_of

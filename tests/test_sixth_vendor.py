@@ -35,7 +35,8 @@ STORY = """
 import json, sys
 from datetime import UTC, datetime
 from bridge import config, logs
-from bridge.intake import Intake, receive
+from bridge.inbox import receive
+from bridge.intake import Intake
 from bridge.model import WebhookRequest
 from bridge.store import open_store
 from bridge.worker import Worker

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from bridge import logs, providers
 from bridge.errors import WebhookError
-from bridge.intake import receive
+from bridge.inbox import receive
 from bridge.model import WebhookRequest
 from bridge.providers.base import AnyProvider
 from bridge.store.events import key_of

@@ -1,0 +1,35 @@
+"""The inbox: a verified event is put on disk, the workers are woken; only then is it answered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from bridge import logs
+from bridge.model import Event
+from bridge.providers.base import text
+from bridge.store import Store
+
+
+def receive(store: Store, event: Event, now: datetime) -> bool:
+    """Store a verified event and wake the workers; return False for one that is here already.
+
+    Beside the body, which stays as it came, nothing is kept that a database cannot take, nor a
+    secret of this process.
+    """
+    kept = replace(
+        event,
+        id=_kept(event.id),
+        type=_kept(event.type),
+        account=_kept(event.account),
+        waits_for=_kept(event.waits_for),
+        ignored=_kept(event.ignored),
+    )
+    new = store.events.add(kept, now)
+    if new and not event.ignored:
+        store.ring()
+    return new
+
+
+def _kept(words: str) -> str:
+    return logs.InUse.keep_out(text(words))
