@@ -2,17 +2,19 @@
 
 Every thread has a connection of its own. Write transactions begin with BEGIN IMMEDIATE: the
 `atomic()` of sqlite-utils opens a plain BEGIN, and a transaction that reads first and writes later
-then fails at once with "database is locked" when somebody else wrote meanwhile.
+then fails at once with "database is locked" when somebody else wrote meanwhile. Whoever writes
+waits for its turn (`turns.py`), for as long as its patience lasts.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote
@@ -33,12 +35,15 @@ from bridge.store.orders import Orders
 from bridge.store.persons import UNSCRUBBED, Persons
 from bridge.store.requests import Requests
 from bridge.store.rows import Row
+from bridge.store.turns import PAUSE, Turns
 
 BUSY_TIMEOUT = 20.0
 # Who writes much writes the same pages again and again: with room for them, less often to the disk.
 BULK_CACHE_KIB, BULK_LOG_PAGES = 64 * 1024, 16 * 1024
 # Nobody is to wait for long while somebody else's old view of the database is in use.
 SCRUB_PATIENCE = 0.25
+# What a statement begins with that changes nothing, and need not wait for those who write.
+READS = ("SELECT", "WITH", "EXPLAIN", "PRAGMA")
 
 
 class SqliteStore:
@@ -52,6 +57,7 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._opened: weakref.WeakSet[sqlite_utils.Database] = weakref.WeakSet()
         self._bell = Bell(path)
+        self._turns = Turns(Path(path).parent)
         self.events = Events(self)
         self.orders = Orders(self)
         self.customers = Customers(self)
@@ -107,18 +113,25 @@ class SqliteStore:
 
     def _rewrite(self) -> bool:
         """Write the whole file anew and empty its log; return False where others are in the way."""
+        deadline = time.monotonic() + SCRUB_PATIENCE
+        try:
+            with self._explained(), self._turns.mine(deadline), self._turns.ahead(deadline):
+                return self._vacuum()
+        except TimeoutError:
+            return False
+
+    def _vacuum(self) -> bool:
         connection = self._db.conn
-        with self._explained():
-            connection.execute(f"PRAGMA busy_timeout = {round(SCRUB_PATIENCE * 1000)}")
-            try:
-                connection.execute("VACUUM")
-                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error):
-                    raise
-                return False
-            finally:
-                connection.execute(f"PRAGMA busy_timeout = {round(self._patience * 1000)}")
+        connection.execute(f"PRAGMA busy_timeout = {round(SCRUB_PATIENCE * 1000)}")
+        try:
+            connection.execute("VACUUM")
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error):
+                raise
+            return False
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {round(self._patience * 1000)}")
         return not busy
 
     def close(self) -> None:
@@ -135,46 +148,104 @@ class SqliteStore:
 
     def query(self, sql: str, params: Mapping[str, object] | None = None) -> list[Row]:
         """Return the rows that a statement gives."""
-        try:
+        with self._may_run(sql):
             cursor = self._db.conn.execute(sql, dict(params or {}))
             rows = cursor.fetchall()
-        except sqlite3.Error as error:
-            self._explain(error)
         names = [column[0] for column in cursor.description] if rows else []
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def execute(self, sql: str, params: Mapping[str, object] | None = None) -> int:
         """Run a statement and return how many rows it changed."""
-        try:
+        with self._may_run(sql):
             return self._db.conn.execute(sql, dict(params or {})).rowcount
-        except sqlite3.Error as error:
-            self._explain(error)
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
         """Run a block in one write transaction; a nested block joins as a savepoint."""
-        db = self._db
-        if db.conn.in_transaction:
-            with db.atomic():
+        if self._inside:
+            with self._may_run(""), self._db.atomic():
+                yield
+            return
+        deadline = time.monotonic() + self._patience
+        with self._explained(), self._turns.mine(deadline):
+            connection = self._begin(deadline)
+            self._local.inside, self._local.rings = True, False
+            try:
+                yield
+                self._require_open()
+                connection.execute("COMMIT")
+            except BaseException:
+                self._undo()
+                raise
+            finally:
+                self._local.inside = False
+        if self._local.rings:
+            self._bell.ring()
+
+    @contextmanager
+    def _may_run(self, sql: str) -> Iterator[None]:
+        """Run a statement of its own in a transaction if it writes, so that it waits its turn."""
+        if not self._inside and not sql.lstrip().startswith(READS):
+            with self.atomic():
                 yield
             return
         with self._explained():
-            db.conn.execute("BEGIN IMMEDIATE")
-            self._local.rings = False
+            if self._inside:
+                self._require_open()
+            yield
+
+    @property
+    def _inside(self) -> bool:
+        """Tell whether this thread is in a transaction, or was when the disk failed."""
+        return bool(getattr(self._local, "inside", False))
+
+    def _begin(self, deadline: float) -> sqlite3.Connection:
+        """Begin a transaction, which nobody else can then have; raise where others do not end."""
+        if self._was_moved():
+            self._discard()
+        connection = self._db.conn
+        with self._turns.ahead(deadline):
+            connection.execute("PRAGMA busy_timeout = 0")
             try:
-                yield
-                db.conn.execute("COMMIT")
-            except BaseException:
-                db.rollback()
-                raise
-        if self._local.rings:
-            self._bell.ring()
+                while not _begun(connection, deadline):
+                    time.sleep(PAUSE)
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {round(self._patience * 1000)}")
+        return connection
+
+    def _require_open(self) -> None:
+        """Raise where SQLite has undone the transaction: the rest must not be written alone."""
+        if not self._db.conn.in_transaction:
+            raise StoreError(f"{self.path}: the transaction was undone after an error before")
+
+    def _undo(self) -> None:
+        """Undo the transaction; a connection that cannot is given up, for it would stay in it."""
+        try:
+            self._db.rollback()
+        except sqlite3.Error:
+            self._discard()
+
+    def _was_moved(self) -> bool:
+        """Tell whether the file of this thread's connection is no longer where it was."""
+        opened = getattr(self._local, "file", None)
+        return opened is not None and opened != _identity(self.path)
+
+    def _discard(self) -> None:
+        """Close this thread's connection: the next use opens another."""
+        db: sqlite_utils.Database | None = getattr(self._local, "db", None)
+        self._local.db = self._local.file = None
+        if db is not None:
+            with self._lock:
+                self._opened.discard(db)
+            with suppress(sqlite3.Error):
+                db.conn.close()
 
     @property
     def _db(self) -> sqlite_utils.Database:
         db: sqlite_utils.Database | None = getattr(self._local, "db", None)
         if db is None:
             db = self._local.db = self._connect()
+            self._local.file = _identity(self.path)
         return db
 
     def _connect(self) -> sqlite_utils.Database:
@@ -219,11 +290,37 @@ class SqliteStore:
             yield
         except sqlite3.Error as error:
             self._explain(error)
+        except TimeoutError as error:
+            raise StoreError(f"{self.path}: database is locked ({error})") from error
 
     def _explain(self, error: sqlite3.Error) -> NoReturn:
         if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError)):
             raise error  # what was to be written is wrong, not the database: a mistake of ours
         raise StoreError(f"{self.path}: {error}{_hint(error, Path(self.path))}") from error
+
+
+def _begun(connection: sqlite3.Connection, deadline: float) -> bool:
+    """Begin a transaction; return False where somebody else is in one, and there is time."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if not _is_busy(error) or time.monotonic() > deadline:
+            raise
+        return False
+    return True
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return what names the file at a path, whatever it is called; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -233,7 +330,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
+            if not _is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:
