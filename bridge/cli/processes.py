@@ -33,12 +33,13 @@ PR_SET_PDEATHSIG = 1
 # Requests in flight take milliseconds. A signal in the very instant in which the web starts may be
 # missed by it, and then this is how long ending takes.
 WEB_STOP_SECONDS = 10
-# A call to a vendor that is in flight may take as long as its time-outs.
-WORKER_STOP_SECONDS = 30
+# A call to a vendor that is in flight may take as long as its time-outs, and a platform kills what
+# has not ended 30 seconds after it asked.
+WORKER_STOP_SECONDS = 28
 # Each request waits for the disk, not for the processor; what finds no thread waits for one first,
 # and only then for its turn to write.
 THREADS = 64
-RESTART_SECONDS = 1.0
+RESTART_SECONDS, WATCH_SECONDS = 1.0, 0.1
 
 log = logs.get()
 
@@ -52,21 +53,24 @@ os.register_at_fork(
 
 
 class Ending:
-    """Note that SIGTERM or SIGINT came before anybody could act on it, from its making on."""
+    """Note that SIGTERM or SIGINT has come, from its making on."""
 
     def __init__(self) -> None:
         self.asked = False
-        self.then(self._note)
+        self._act: Callable[[], None] | None = None
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, self._ask)
 
     def then(self, act: Callable[[], None]) -> None:
         """Have `act` called when a signal comes, and at once if one has come."""
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda _, __: act())
+        self._act = act
         if self.asked:
             act()
 
-    def _note(self) -> None:
+    def _ask(self, *_: object) -> None:
         self.asked = True
+        if self._act:
+            self._act()
 
 
 def run_web(host: str, port: int, ending: Ending) -> None:
@@ -130,15 +134,17 @@ def url_of(host: str, port: int) -> str:
 
 
 @contextmanager
-def worker_beside() -> Iterator[None]:
-    """Keep a worker process running for as long as the block runs, and end it cleanly."""
-    stopping = threading.Event()
-    keeper = threading.Thread(target=_keep_working, args=(stopping,), name="keeper")
+def worker_beside(ending: Ending) -> Iterator[None]:
+    """Keep a worker process running until a signal comes or the block ends; end it cleanly.
+
+    At a signal it ends while the web does, so that both have all of the time that platforms give.
+    """
+    keeper = threading.Thread(target=_keep_working, args=(ending,), name="keeper")
     try:
         keeper.start()
         yield
     finally:
-        stopping.set()
+        ending.asked = True
         keeper.join()
 
 
@@ -172,18 +178,39 @@ def _ip(host: str, port: int) -> str:
         raise ConfigError(f"host {host!r} is no address: {error.strerror}") from None
 
 
-def _keep_working(stopping: threading.Event) -> None:
+def _keep_working(ending: Ending) -> None:
+    while not ending.asked:
+        try:
+            worker = _start_worker()
+        except OSError as error:  # out of memory, or of processes
+            log.error("worker not started", reason=str(error), action="trying again")
+        else:
+            _watch(worker, ending)
+        _unless(ending, RESTART_SECONDS)
+
+
+def _start_worker() -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "bridge", "work", "--with-parent", str(os.getpid())]
-    while not stopping.is_set():
+    with starting:
+        return subprocess.Popen(command, process_group=0)  # noqa: S603 - this very program
+
+
+def _watch(worker: subprocess.Popen[bytes], ending: Ending) -> None:
+    """Wait until a worker has ended; end it when a signal comes."""
+    while worker.poll() is None and not ending.asked:
+        time.sleep(WATCH_SECONDS)
+    if worker.poll() is None:
+        _end(worker)
+    else:
         with starting:
-            worker = subprocess.Popen(command, process_group=0)  # noqa: S603 - this very program
-        while worker.poll() is None and not stopping.wait(0.2):
-            pass
-        if worker.poll() is None:
-            _end(worker)
-        elif not stopping.wait(RESTART_SECONDS):
-            with starting:
-                log.error("worker ended", exit_code=worker.returncode, action="starting another")
+            log.error("worker ended", exit_code=worker.returncode, action="starting another")
+
+
+def _unless(ending: Ending, seconds: float) -> None:
+    """Sleep, unless it is to end."""
+    until = time.monotonic() + seconds
+    while not ending.asked and time.monotonic() < until:
+        time.sleep(WATCH_SECONDS)
 
 
 def _end(worker: subprocess.Popen[bytes]) -> None:

@@ -52,7 +52,7 @@ def serve(host: str, port: int, parent: int | None) -> None:
     processes.die_with_parent(parent, signal.SIGTERM)
     _prepare(host, port)
     say(f"bridge listens on {processes.url_of(host, port)}, and delivers", err=True)
-    with processes.worker_beside():
+    with processes.worker_beside(ending):
         processes.run_web(host, port, ending)
 
 
