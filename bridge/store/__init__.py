@@ -41,8 +41,8 @@ class Store(Protocol):
     def migrate(self) -> list[str]:
         """Bring the schema up to date; return the names of the steps that ran."""
 
-    def check(self) -> None:
-        """Raise StoreError unless the database is reachable and up to date."""
+    def check(self, *, writable: bool = False) -> None:
+        """Raise StoreError unless the schema is up to date and, if asked, a write succeeds."""
 
     def atomic(self) -> AbstractContextManager[None]:
         """Run a block in one transaction that other writers wait for; nested blocks join it."""

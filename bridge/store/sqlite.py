@@ -15,12 +15,14 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote
 
 import sqlite_utils
 
+from bridge.codec import iso
 from bridge.errors import StoreError
 from bridge.store.addresses import Addresses
 from bridge.store.asks import Asks
@@ -42,8 +44,30 @@ BUSY_TIMEOUT = 20.0
 BULK_CACHE_KIB, BULK_LOG_PAGES = 64 * 1024, 16 * 1024
 # Nobody is to wait for long while somebody else's old view of the database is in use.
 SCRUB_PATIENCE = 0.25
+# Anybody may ask whether the database can be written, as often as they like.
+CHECK_EVERY = timedelta(seconds=1)
+HINTS = {
+    "no such table": "run `bridge migrate`",
+    "not a database": "DATABASE_URL names a file that is something else",
+    "malformed": "the file is damaged: restore a backup",
+    "disk I/O": "check the disk, and the room on it",
+    "disk is full": "check the room on the disk",
+    "unable to open": "check DATABASE_URL and who may write there",
+    "readonly": "check DATABASE_URL and who may write there",
+}
+NEVER = datetime.min.replace(tzinfo=UTC)
 # What a statement begins with that changes nothing, and need not wait for those who write.
 READS = ("SELECT", "WITH", "EXPLAIN", "PRAGMA")
+
+
+class _Local(threading.local):
+    """Hold what each thread has of its own."""
+
+    db: sqlite_utils.Database | None = None
+    file: tuple[int, int] | None = None
+    inside = False  # it is in a transaction, or was until the disk failed
+    rings = False  # once that is committed
+    doubtful = False  # something is wrong with the connection, or was
 
 
 class SqliteStore:
@@ -53,10 +77,11 @@ class SqliteStore:
         self.path = path
         self._bulk = bulk
         self._patience = patience
-        self._local = threading.local()
+        self._local = _Local()
         self._lock = threading.Lock()
         self._opened: weakref.WeakSet[sqlite_utils.Database] = weakref.WeakSet()
         self._bell = Bell(path)
+        self._written = NEVER
         self._turns = Turns(Path(path).parent)
         self.events = Events(self)
         self.orders = Orders(self)
@@ -80,17 +105,23 @@ class SqliteStore:
                 migrations.apply(self._db)
             return pending
 
-    def check(self) -> None:
-        """Raise StoreError unless the database can be written and its schema is up to date."""
-        with self._explained(), self.atomic():
+    def check(self, *, writable: bool = False) -> None:
+        """Raise StoreError unless the schema is up to date, and if asked unless a write succeeds.
+
+        Only something that is really written tells whether the disk has room for it.
+        """
+        with self._explained():
             missing = migrations.pending(self._db)
         if missing:
             raise StoreError(f"{self.path} is not migrated (run `bridge migrate`)")
+        now = datetime.now(UTC)
+        if writable and now - self._written > CHECK_EVERY:
+            self.facts.put("written_at", iso(now))
+            self._written = now
 
     def ring(self) -> None:
         """Wake the workers: something is to be done, once it is committed and can be seen."""
-        db = getattr(self._local, "db", None)
-        if db is not None and db.conn.in_transaction:
+        if self._local.inside:
             self._local.rings = True
         else:
             self._bell.ring()
@@ -140,7 +171,7 @@ class SqliteStore:
         with self._lock:
             opened = list(self._opened)
             self._opened.clear()
-            self._local = threading.local()
+            self._local = _Local()
         for db in opened:
             db.conn.close()
 
@@ -162,7 +193,7 @@ class SqliteStore:
     @contextmanager
     def atomic(self) -> Iterator[None]:
         """Run a block in one write transaction; a nested block joins as a savepoint."""
-        if self._inside:
+        if self._local.inside:
             with self._may_run(""), self._db.atomic():
                 yield
             return
@@ -185,19 +216,14 @@ class SqliteStore:
     @contextmanager
     def _may_run(self, sql: str) -> Iterator[None]:
         """Run a statement of its own in a transaction if it writes, so that it waits its turn."""
-        if not self._inside and not sql.lstrip().startswith(READS):
+        if not self._local.inside and not sql.lstrip().startswith(READS):
             with self.atomic():
                 yield
             return
         with self._explained():
-            if self._inside:
+            if self._local.inside:
                 self._require_open()
             yield
-
-    @property
-    def _inside(self) -> bool:
-        """Tell whether this thread is in a transaction, or was when the disk failed."""
-        return bool(getattr(self._local, "inside", False))
 
     def _begin(self, deadline: float) -> sqlite3.Connection:
         """Begin a transaction, which nobody else can then have; raise where others do not end."""
@@ -220,6 +246,7 @@ class SqliteStore:
 
     def _undo(self) -> None:
         """Undo the transaction; a connection that cannot is given up, for it would stay in it."""
+        self._written = NEVER
         try:
             self._db.rollback()
         except sqlite3.Error:
@@ -227,13 +254,11 @@ class SqliteStore:
 
     def _was_moved(self) -> bool:
         """Tell whether the file of this thread's connection is no longer where it was."""
-        opened = getattr(self._local, "file", None)
-        return opened is not None and opened != _identity(self.path)
+        return self._local.db is not None and self._local.file != _identity(self.path)
 
     def _discard(self) -> None:
         """Close this thread's connection: the next use opens another."""
-        db: sqlite_utils.Database | None = getattr(self._local, "db", None)
-        self._local.db = self._local.file = None
+        db, self._local.db, self._local.doubtful = self._local.db, None, False
         if db is not None:
             with self._lock:
                 self._opened.discard(db)
@@ -242,11 +267,11 @@ class SqliteStore:
 
     @property
     def _db(self) -> sqlite_utils.Database:
-        db: sqlite_utils.Database | None = getattr(self._local, "db", None)
-        if db is None:
-            db = self._local.db = self._connect()
-            self._local.file = _identity(self.path)
-        return db
+        if self._local.doubtful and not self._local.inside:
+            self._discard()
+        if self._local.db is None:
+            self._local.db, self._local.file = self._connect(), _identity(self.path)
+        return self._local.db
 
     def _connect(self) -> sqlite_utils.Database:
         with self._explained():
@@ -296,6 +321,8 @@ class SqliteStore:
     def _explain(self, error: sqlite3.Error) -> NoReturn:
         if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError)):
             raise error  # what was to be written is wrong, not the database: a mistake of ours
+        # What once could only be opened to be read, say, stays so for as long as it is open.
+        self._local.doubtful = not _is_busy(error)
         raise StoreError(f"{self.path}: {error}{_hint(error, Path(self.path))}") from error
 
 
@@ -339,14 +366,8 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 def _hint(error: sqlite3.Error, path: Path) -> str:
     text = str(error)
-    if "no such table" in text:
-        return " (run `bridge migrate`)"
-    if "not a database" in text:
-        return " (DATABASE_URL names a file that is something else)"
     if "unable to open" in text and not path.parent.is_dir():
         return " (its folder does not exist: check DATABASE_URL)"
     if "unable to open" in text and not path.exists():
         return " (there is no such file: check DATABASE_URL, or run `bridge migrate` to make it)"
-    if "unable to open" in text or "readonly" in text:
-        return " (check DATABASE_URL and who may write there)"
-    return ""
+    return next((f" ({hint})" for words, hint in HINTS.items() if words in text), "")

@@ -38,7 +38,7 @@ class Turns:
     def mine(self, deadline: float) -> Iterator[None]:
         """Run a block when this thread's turn has come; raise TimeoutError if it does not."""
         if not self._take(deadline):
-            raise TimeoutError("others of this process have been writing all the time")
+            raise TimeoutError("its turn to write has not come")
         try:
             yield
         finally:

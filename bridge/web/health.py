@@ -18,9 +18,9 @@ def healthz() -> Response:
 
 @area.get("/readyz")
 def readyz() -> tuple[Response, int]:
-    """Say whether the store can be reached and its schema is up to date."""
+    """Say whether the store can be written and its schema is up to date."""
     try:
-        state().store.check()
+        state().store.check(writable=True)
     except StoreError as failure:
         return jsonify(status="unavailable", reason=str(failure)), 503
     return jsonify(status="ok"), 200
