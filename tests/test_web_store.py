@@ -43,17 +43,21 @@ def assert_unavailable(answer: TestResponse) -> None:
 
 
 def test_a_locked_database_is_answered_503_until_it_is_free(
-    client: FlaskClient, store: SqliteStore
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.query("PRAGMA busy_timeout = 10")  # milliseconds, so that the test is quick
+    impatient = SqliteStore(store.path, 0.01)
+    client = client_of(impatient, monkeypatch)
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
 
     assert_unavailable(post(client))
+    assert client.get("/readyz").status_code == 503
 
     other.execute("ROLLBACK")
     other.close()
     assert post(client).get_json()["status"] == "stored"
+    assert client.get("/readyz").status_code == 200
+    impatient.close()
 
 
 def test_a_database_that_cannot_be_opened_is_answered_503_until_it_can(
