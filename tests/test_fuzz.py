@@ -13,27 +13,13 @@ import pytest
 from cases import CASES, Case, made
 from hypothesis import given
 from hypothesis import strategies as st
-from mutations import DROP, mutate, places
+from mutations import DROP, ODD, mutate, places
 
 from bridge import codec, ledger, providers
 from bridge.errors import MoneyError, PayloadError
 from bridge.model import Erasure, Payment, WebhookRequest
 from bridge.providers.base import AnyProvider
 
-NAMES = st.sampled_from(["id", "object", "amount", "status", "data", "currency", "x"])
-ODD = st.one_of(
-    st.just(DROP),
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.sampled_from([0, -1, 2**63, -(2**63), 10**30, 10**400, -(10**4000)]),
-    st.floats(),
-    st.sampled_from([1e308, float("nan"), float("-inf")]),
-    st.text(st.characters(exclude_categories=()), max_size=20),  # halves of surrogate pairs too
-    st.sampled_from(["", "0", "12.5", "\0", "eur", "XAU", "paid", "🧾" * 300]),
-    st.lists(st.integers() | st.none() | st.text(max_size=3), max_size=3),
-    st.dictionaries(NAMES, st.integers() | st.none() | st.text(max_size=3), max_size=3),
-)
 each_provider = pytest.mark.parametrize("name", providers.discover())
 
 

@@ -79,7 +79,7 @@ class Layout:
 
 def print_json(value: object) -> None:
     """Print one JSON value; what a terminal would obey is escaped."""
-    written = dumps(InUse.redact.plain(value))
+    written = InUse.redact(dumps(value))
     click.echo(OBEYED.sub(lambda found: json.dumps(found[0])[1:-1], written))
 
 

@@ -215,7 +215,7 @@ def _event_body(row: EventRow) -> object:
     """Return what an event was in full, as JSON where it is that."""
     try:
         return codec.loads(row.event.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return row.event.body
 
 
