@@ -44,7 +44,7 @@ def test_nothing_is_lost_or_doubled_when_processes_are_killed_and_vendors_fail(
 # One whole, of the others every so many: whole they are in `python -m tests.chaos`.
 @NO_LIMIT
 @pytest.mark.parametrize(
-    ("life", "step"), [(life, 1 if life == "won back" else 10) for life in LIVES]
+    ("life", "step"), [(life, 1 if life == "refunded" else 10) for life in LIVES]
 )
 def test_a_life_that_is_stopped_at_a_commit_boundary_ends_well(life: str, step: int) -> None:
     cases = enumerate_boundaries(life, step=step, first=step)
