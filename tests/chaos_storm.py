@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Condition, Event, Thread
 
 import requests
-from chaos_audit import TAKES_BACK, VENDORS, Audit, audit
+from chaos_audit import STATE, TAKES_BACK, VENDORS, Audit, Finding, audit
 from chaos_shop import Shop, Visitor, Webhook, open_shop
 from kit import API_KEY
 from running import Running, free_port, is_alive, run, vendors_at
@@ -38,6 +38,8 @@ DOWN_SHARE = 0.15
 # About so many calls does an order take at all vendors together.
 CALLS_PER_ORDER = 6
 DATABASE = "bridge.db"
+# What a process logs where something happens that nobody has thought of.
+SURPRISES = ("Traceback", "work failed", "web failed", "store failed")
 PAGE = "<!doctype html><html><head><title>Sorry</title></head><body>Back soon</body></html>"
 
 BUSY = Fault(status=429, body='{"message": "slow down"}', headers={"Retry-After": "1"})
@@ -272,7 +274,12 @@ def storm(plan: Plan, folder: Path, say: Callable[[str], None] = lambda _: None)
 
 def _audited(shop: Shop, vendors: RunningSandbox, folder: Path, provider: Provider) -> Audit:
     ledger = vendors.ledger.as_json()
-    return audit(shop.orders, ledger, folder / DATABASE, provider.acknowledged)
+    found = audit(shop.orders, ledger, folder / DATABASE, provider.acknowledged)
+    for log in sorted(folder.glob("*.log")):
+        lines = log.read_text("utf-8").splitlines()
+        bad = (line for line in lines if any(words in line for words in SURPRISES))
+        found.findings += [Finding("bridge", STATE, "log", line[:300]) for line in bad]
+    return found
 
 
 def _kill(
