@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kit import API_KEY
-from signed import ROUTE, SECRET, v1
+from kit import API_KEY, CUSTOMER, thing_of
+from signed import BODY, EVENT_ID, ROUTE, SECRET, v1
+
+ORDER = thing_of("invoice.paid")["id"]
 
 # Far more than any answer takes: whoever hangs for so long is hung up on.
 LONGEST = 60.0
@@ -27,6 +29,22 @@ class Answer:
 
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+def a_sale(number: int) -> str:
+    """Return the body of a paid invoice: each number is another order, of another customer."""
+    body = BODY
+    for mine, other in (
+        (EVENT_ID, f"evt_{number}"),
+        (ORDER, f"in_{number}"),
+        (CUSTOMER, f"cus_{number}"),
+        ("sub_1", f"sub_{number}x"),
+        ("jana.muster@", f"person{number}@"),
+        ("user_1001", f"user_{number}"),
+    ):
+        assert mine in body
+        body = body.replace(mine, other)
+    return body
 
 
 def request(path: str, body: bytes, **headers: str) -> bytes:
