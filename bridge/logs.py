@@ -31,8 +31,9 @@ SHORTEST_IN_IDS = 16
 # Anything shorter is base64 of many things.
 SHORTEST_ENCODED = 12
 LONGEST_WORDS = 300
-QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
-NAME = re.compile(r"\w{1,40}", re.ASCII)
+# What is quoted, but for the apostrophe of a word.
+QUOTED = re.compile(r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?!\w)""")
+NAME = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)
 ADDRESS = re.compile(r"\S+@\S+")
 
 
