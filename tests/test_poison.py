@@ -21,7 +21,8 @@ from typing_in import bridge, listed, printed
 
 from bridge import __version__
 from bridge.config import BridgeSettings, Config
-from bridge.intake import Intake, receive
+from bridge.inbox import receive
+from bridge.intake import Intake
 from bridge.model import Event, Payment, PaymentKind, Status
 from bridge.money import Money
 from bridge.store import Store
