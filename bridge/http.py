@@ -181,8 +181,8 @@ def _explained(error: requests.RequestException) -> NoAnswer:
 def _root(error: BaseException) -> BaseException:
     """Return what lies at the bottom of what requests and urllib3 wrap."""
     inner = error.args[0] if error.args else None
-    reason = getattr(inner, "reason", inner)
-    return reason if isinstance(reason, BaseException) else error
+    reason = getattr(inner, "reason", inner)  # that of a TLS error is a word
+    return next((each for each in (reason, inner) if isinstance(each, BaseException)), error)
 
 
 def _plain(error: BaseException) -> str:
