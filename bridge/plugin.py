@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from importlib import import_module
 from pkgutil import iter_modules
@@ -11,6 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict
 
 T = TypeVar("T")
+HOST = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
+THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 class PluginSettings(BaseModel):
@@ -29,9 +32,11 @@ def safe_url(url: str) -> str:
     hold none itself.
     """
     parts = urlsplit(url)
-    local = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+    # Not parts.hostname, which passes over what follows a bracket.
+    host = HOST.fullmatch(parts.netloc.rpartition("@")[2])
+    local = host is not None and host[1].lower() in THIS_MACHINE and "@" not in parts.netloc
     secure = parts.scheme == "https" or (parts.scheme == "http" and local)
-    if url and not (parts.hostname and secure):
+    if url and not (host and secure and url.isprintable() and "\\" not in url):
         raise ValueError("must be an https:// address (http:// only for this machine)")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("must be a plain address, without credentials or query")
