@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -55,13 +56,15 @@ def as_json(value: object, status: int = 200) -> Response:
 
 
 @contextmanager
-def served(stand_in: S) -> Iterator[S]:
+def served(stand_in: S, tls: ssl.SSLContext | None = None) -> Iterator[S]:
     """Serve a stand-in on this machine."""
     application = Request.application(stand_in.answer)
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Silent)
+    server = make_server(
+        "127.0.0.1", 0, application, threaded=True, request_handler=_Silent, ssl_context=tls
+    )
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # seconds to a poll
     thread.start()
-    stand_in.url = f"http://127.0.0.1:{server.server_port}"
+    stand_in.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
     try:
         yield stand_in
     finally:

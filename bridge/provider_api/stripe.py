@@ -50,6 +50,9 @@ class StripeApi:
         self._reader = Stripe(settings)
         self._key = key
         self._session = requests.Session()
+        # Proxies and .netrc of the machine must not add to what we send, nor the key go elsewhere.
+        self._session.trust_env = False
+        self._session.max_redirects = 0
         self._client = stripe.StripeClient(
             key,
             base_addresses={"api": settings.api_base},
