@@ -13,9 +13,10 @@ import logging
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from traceback import format_tb
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO, cast
 from urllib.parse import quote
 
 import structlog
@@ -175,6 +176,21 @@ def _told(exc_info: tuple[type[BaseException], BaseException, TracebackType | No
 # ── this process ─────────────────────────────────────────────────────────────────────────────────
 
 
+class _BestEffort:
+    """Write lines where they can be written: on a full disk, work goes on without its log."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
+
+
 def configure(redact: Redactor, *, quiet: bool = False) -> None:
     """Set logging up for this process: readable on a terminal, logfmt otherwise."""
     hide(redact)
@@ -197,7 +213,7 @@ def configure(redact: Redactor, *, quiet: bool = False) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.ERROR if quiet else logging.INFO
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _BestEffort(sys.stderr))),
     )
 
 
