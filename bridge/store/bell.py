@@ -32,14 +32,8 @@ class Bell:
     def ring(self) -> None:
         """Wake every worker that listens; never fails and never blocks."""
         for address in self._folder.glob(f"{self._name}-*"):
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ringer:
-                ringer.setblocking(False)
-                try:
-                    ringer.sendto(b"!", str(address))
-                except ConnectionRefusedError:
-                    address.unlink(missing_ok=True)  # its worker is gone
-                except OSError:
-                    continue  # its buffer is full: it is awake anyway
+            with contextlib.suppress(OSError):  # its buffer is full: it is awake anyway
+                _ring(address)
 
     def listen(self) -> socket.socket:
         """Start to listen, so that no ring from now on is missed."""
@@ -70,3 +64,12 @@ class Bell:
             self._listener.close()
             self._listener = None
             self._address.unlink(missing_ok=True)
+
+
+def _ring(address: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ringer:
+        ringer.setblocking(False)
+        try:
+            ringer.sendto(b"!", str(address))
+        except ConnectionRefusedError:
+            address.unlink(missing_ok=True)  # its worker is gone
