@@ -55,7 +55,11 @@ def refused(path: Path) -> str:
     """Return what a store says when it is checked, used and migrated, all of which must fail."""
     store = SqliteStore(str(path))
     try:
-        for use in (store.migrate, lambda: store.events.add(an_event(), NOW), store.check):
+        for use in (
+            store.migrate,
+            lambda: store.events.add(an_event(), NOW),
+            lambda: store.check(writable=True),
+        ):
             with pytest.raises(StoreError) as caught:
                 use()
     finally:

@@ -210,6 +210,8 @@ class SqliteStore:
                 raise
             finally:
                 self._local.inside = False
+                if self._local.doubtful:
+                    self._discard()
         if self._local.rings:
             self._bell.ring()
 
@@ -252,6 +254,15 @@ class SqliteStore:
         except sqlite3.Error:
             self._discard()
 
+    def _doubt(self) -> None:
+        """Give up the connection as soon as can be.
+
+        What could only be opened to be read stays so, for the whole process, as long as it is open.
+        """
+        self._local.doubtful = True
+        if not self._local.inside:
+            self._discard()
+
     def _was_moved(self) -> bool:
         """Tell whether the file of this thread's connection is no longer where it was."""
         return self._local.db is not None and self._local.file != _identity(self.path)
@@ -267,8 +278,6 @@ class SqliteStore:
 
     @property
     def _db(self) -> sqlite_utils.Database:
-        if self._local.doubtful and not self._local.inside:
-            self._discard()
         if self._local.db is None:
             self._local.db, self._local.file = self._connect(), _identity(self.path)
         return self._local.db
@@ -321,8 +330,8 @@ class SqliteStore:
     def _explain(self, error: sqlite3.Error) -> NoReturn:
         if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError)):
             raise error  # what was to be written is wrong, not the database: a mistake of ours
-        # What once could only be opened to be read, say, stays so for as long as it is open.
-        self._local.doubtful = not _is_busy(error)
+        if not _is_busy(error):
+            self._doubt()
         raise StoreError(f"{self.path}: {error}{_hint(error, Path(self.path))}") from error
 
 
