@@ -90,10 +90,21 @@ def test_a_file_that_is_something_else(path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="whoever is root may write everywhere")
-def test_a_file_that_may_only_be_read(store: SqliteStore, path: Path) -> None:
+def test_a_file_that_may_only_be_read_is_read_and_written_once_it_may_be(
+    store: SqliteStore, path: Path
+) -> None:
     store.close()
     path.chmod(0o400)
-    assert "who may write there" in refused(path)
+    assert store.events.newest() == []
+    store.check()
+    for use in (
+        lambda: store.events.add(an_event(), NOW),
+        lambda: store.check(writable=True),
+    ):
+        with pytest.raises(StoreError, match="check DATABASE_URL and who may write there"):
+            use()
+    path.chmod(0o600)
+    assert store.events.add(an_event(), NOW)
 
 
 def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
