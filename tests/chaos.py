@@ -4,7 +4,10 @@ Storm after storm passes over a real bridge until the time is up, each from a se
 then one order's life is stopped at every commit boundary. It ends with 1 where anything is not
 clean, and says what, and with which seed it happens again.
 
-    python -m tests.chaos --storms 1 --orders 400 --webhooks 2000 --kills 20 --failing tapfiliate
+    python -m tests.chaos --storms 1 --failing tapfiliate --to-the-end
+
+has 20 processes killed during 2,000 webhooks of 400 orders, with a vendor that fails a third of its
+calls.
 """
 
 from __future__ import annotations
@@ -47,6 +50,7 @@ MOST_SHOWN = 50
     help="Vendors that misbehave.",
 )
 @click.option("--share", type=click.FloatRange(0, 1), default=1 / 3, help="Of their calls.")
+@click.option("--to-the-end", is_flag=True, help="They do so until all is told.")
 @click.option("--boundaries/--no-boundaries", default=True, show_default=True)
 @click.option("--quiet", is_flag=True, help="Say nothing while a storm lasts.")
 def main(
@@ -58,6 +62,7 @@ def main(
     kills: int,
     failing: tuple[str, ...],
     share: float,
+    to_the_end: bool,
     boundaries: bool,
     quiet: bool,
 ) -> None:
@@ -72,6 +77,7 @@ def main(
         failing=VENDORS if ALL in failing else failing,
         share=share,
         hangs=True,
+        to_the_end=to_the_end,
     )
     deadline = time.monotonic() + 60 * minutes
     clean = True
