@@ -54,30 +54,32 @@ class Gate:
         """Return how the circuit breaker stands."""
         if self.paused_until is None:
             return Breaker.CLOSED
-        return Breaker.HALF_OPEN if self.trying or self.paused_until <= now else Breaker.OPEN
+        waits = not self.trying and (self._paused(now) or now) > now
+        return Breaker.OPEN if waits else Breaker.HALF_OPEN
 
-    def free_at(self) -> datetime | None:
-        """Return when the next call may go; None for at once."""
-        paced = self.paced_until - BURST if self.paced_until else None
-        return max(filter(None, (self.paused_until, paced)), default=None)
+    def free_at(self, now: datetime, rate: Decimal | None) -> datetime | None:
+        """Return when the next call may go; None for at once. `rate` is calls a second."""
+        paced = self._paced(now, rate)
+        moments = (self._paused(now), paced - BURST if paced else None)
+        return max(filter(None, moments), default=None)
 
     def room(self, now: datetime, rate: Decimal | None, most: int) -> int:
-        """Return how many calls may go now, at most so many; `rate` is calls a second."""
-        free_at = self.free_at()
-        if free_at and free_at > now:
+        """Return how many calls may go now, at most so many."""
+        if (free_at := self.free_at(now, rate)) and free_at > now:
             return 0
         if self.paused_until:
             return min(1, most)
         if rate is None:
             return most
-        behind = now + BURST - max(self.paced_until or now, now)
+        behind = now + BURST - max(self._paced(now, rate) or now, now)
         return min(1 + int(behind / _spacing(rate)), most)
 
     def entered(self, now: datetime, rate: Decimal | None) -> Gate:
         """Return the gate after a call went through it."""
         gate = self
         if rate is not None:
-            gate = replace(gate, paced_until=max(self.paced_until or now, now) + _spacing(rate))
+            paced = max(self._paced(now, rate) or now, now)
+            gate = replace(gate, paced_until=paced + _spacing(rate))
         if self.paused_until:
             gate = replace(gate, trying=True, paused_until=now + LONGEST_TRIAL)
         return gate
@@ -115,6 +117,16 @@ class Gate:
         if self.paused_until is None or self.trying:
             return self
         return replace(self, paused_until=min(self.paused_until, now))
+
+    # What lies further ahead than it can was written by a clock that was wrong.
+
+    def _paused(self, now: datetime) -> datetime | None:
+        sane = self.paused_until and self.paused_until <= now + LONGEST_PAUSE
+        return self.paused_until if sane else None
+
+    def _paced(self, now: datetime, rate: Decimal | None) -> datetime | None:
+        sane = self.paced_until and rate and self.paced_until <= now + BURST + _spacing(rate)
+        return self.paced_until if sane else None
 
 
 def _spacing(rate: Decimal) -> timedelta:

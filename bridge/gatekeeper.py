@@ -39,7 +39,9 @@ class Gatekeeper:
 
     def free_at(self, vendor: str) -> datetime | None:
         """Return when the next call of a vendor may go; None for at once."""
-        return None if self._dry_run else self._gates.get(vendor).free_at()
+        if self._dry_run:
+            return None
+        return self._gates.get(vendor).free_at(self._clock(), self._rate(vendor))
 
     def enter(self, vendor: str) -> None:
         """Count a call that is about to be sent; best in the transaction that asked `free_at`."""
@@ -70,18 +72,18 @@ class Gatekeeper:
         return rate
 
 
-def with_pauses(store: Store, rows: Iterable[DeliveryRow]) -> list[DeliveryRow]:
+def with_pauses(store: Store, rows: Iterable[DeliveryRow], now: datetime) -> list[DeliveryRow]:
     """Return deliveries as a person sees them: what is due also says what its vendor waits for."""
     rows = list(rows)
     gates = {row.vendor: store.gates.get(row.vendor) for row in rows}
-    return [_with_pause(row, gates[row.vendor]) for row in rows]
+    return [_with_pause(row, gates[row.vendor], now) for row in rows]
 
 
-def _with_pause(row: DeliveryRow, gate: Gate) -> DeliveryRow:
-    if row.next_attempt_at is None or gate.paused_until is None:
+def _with_pause(row: DeliveryRow, gate: Gate, now: datetime) -> DeliveryRow:
+    paused_until = gate.paused_until
+    if row.next_attempt_at is None or paused_until is None or paused_until < now:
         return row
-    return replace(
-        row,
-        next_attempt_at=max(row.next_attempt_at, gate.paused_until),
-        reason=f"{row.vendor} is not called for now: {gate.reason}",
-    )
+    if row.next_attempt_at >= paused_until:
+        return row
+    reason = f"{row.vendor} is not called for now: {gate.reason}"
+    return replace(row, next_attempt_at=paused_until, reason=reason)

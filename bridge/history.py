@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from bridge import providers
 from bridge.attribution import StoredClick, email_key
@@ -108,7 +108,7 @@ def _of_order(store: Store, order: str) -> Story:
         customer=aliases,
         bonds=store.customers.said_of(aliases),
         clicks=store.customers.clicks(aliases),
-        deliveries=with_pauses(store, told),
+        deliveries=with_pauses(store, told, datetime.now(UTC)),
         attempts={row.id: store.deliveries.attempts(row.id) for row in told},
         asks=[ask for ref in refs for ask in store.asks.about(ref.partition(":")[2])],
     )

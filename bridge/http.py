@@ -39,12 +39,9 @@ class Sender:
         self, hosts: int = 8, connections: int = 16, read_seconds: float = READ_SECONDS
     ) -> None:
         self._timeout = (CONNECT_SECONDS, read_seconds)
-        self._session = requests.Session()
-        # Proxies and .netrc of the machine must not add to what we send.
-        self._session.trust_env = False
-        adapter = _Adapter(pool_connections=hosts, pool_maxsize=connections)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        # A kept connection may be closed by the other side just as we write to it, and then nobody
+        # knows whether the call arrived: what may not be repeated goes over one of its own.
+        self._kept, self._fresh = _session(hosts, connections), _session(hosts, connections)
 
     def send(
         self,
@@ -60,7 +57,8 @@ class Sender:
         if not all(value.isascii() and value.isprintable() for value in credentials.values()):
             return NoAnswer("it cannot be sent: a credential holds what no key has", sent=False)
         try:
-            with self._session.request(
+            session = self._kept if call.repeatable else self._fresh
+            with session.request(
                 call.method,
                 call.url,
                 params=dict(call.query),
@@ -80,17 +78,26 @@ class Sender:
 
     def close(self) -> None:
         """Close the kept connections."""
-        self._session.close()
+        self._kept.close()
+        self._fresh.close()
 
     def _headers(self, call: Call, credentials: Mapping[str, str]) -> dict[str, str]:
         headers = {"User-Agent": f"bridge/{__version__}", "Accept": "application/json"}
         if call.json is not None:
             headers["Content-Type"] = "application/json"
         if not call.repeatable:
-            # A kept connection may be closed by the other side just as we write to it, and then
-            # nobody knows whether the call arrived.
             headers["Connection"] = "close"
         return headers | dict(credentials)
+
+
+def _session(hosts: int, connections: int) -> requests.Session:
+    session = requests.Session()
+    # Proxies and .netrc of the machine must not add to what we send.
+    session.trust_env = False
+    adapter = _Adapter(pool_connections=hosts, pool_maxsize=connections)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
 
 
 # ── one deadline for a whole answer ──────────────────────────────────────────────────────────────
@@ -157,7 +164,7 @@ def _read(answer: requests.Response, redact: Callable[[str], str]) -> Response:
     body = answer.raw.read(LONGEST_ANSWER, decode_content=True)
     try:
         text = body.decode(answer.encoding or "utf-8", errors="replace")
-    except LookupError:  # the answer names an encoding that nobody knows
+    except (LookupError, ValueError):  # the answer names an encoding that is none for a text
         text = body.decode("utf-8", errors="replace")
     headers = {name.lower(): value for name, value in answer.headers.items()}
     return Response(status=answer.status_code, headers=headers, body=redact(text))
@@ -165,7 +172,7 @@ def _read(answer: requests.Response, redact: Callable[[str], str]) -> Response:
 
 def _explained(error: requests.RequestException) -> NoAnswer:
     if isinstance(error, requests.ConnectTimeout):
-        return NoAnswer(f"no connection within {CONNECT_SECONDS:g} s", sent=False)
+        return NoAnswer("no connection in time", sent=False)
     if isinstance(error, requests.Timeout):
         return NoAnswer("no answer in time", sent=True)
     cause = _root(error)

@@ -16,13 +16,11 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from bridge import __version__, logs, retry
-from bridge.attribution import strongest_first
 from bridge.config import Config
 from bridge.errors import StoreError
 from bridge.forgetting import forget_call, forget_words, names_told
 from bridge.gatekeeper import Gatekeeper
 from bridge.http import Sender
-from bridge.identity import EMAIL, kind_of
 from bridge.intake import Intake
 from bridge.model import (
     Call,
@@ -70,6 +68,7 @@ class Outbox:
         *,
         clock: Callable[[], datetime] = utc_now,
         jitter: Callable[[], float] = random.random,
+        stopping: Callable[[], bool] = bool,
     ) -> None:
         self._store = store
         self._vendors: Mapping[str, AnyVendor] = config.vendors
@@ -78,6 +77,7 @@ class Outbox:
         self._sender = sender
         self._clock = clock
         self._jitter = jitter
+        self._stopping = stopping
         self._redact = logs.Redactor(config.secrets())
         self._intake = Intake(store, config)
         self._gatekeeper = Gatekeeper(store, config, clock)
@@ -119,20 +119,27 @@ class Outbox:
                 return
             row = carried_on
         for _ in range(MOST_CALLS):
-            conversion = self._store.orders.conversion(row.conversion)
-            if conversion is None:
-                return  # it was merged into another meanwhile, and this row with it
-            step = plan(self._vendors[row.vendor], conversion, row.told, self._rules)
-            if not isinstance(step, Call):
-                self._finish(row, step)
-                return
-            if self._dry_run:
-                self._only_plan(row, step)
-                return
-            if not (carried_on := self._send(row, step)):
+            if not (carried_on := self._go_on(row)):
                 return
             row = carried_on
+            if self._stopping():
+                self._store.deliveries.defer(row, self._clock())
+                return
         self._release(row, DeliveryState.DEAD, f"planned more than {MOST_CALLS} calls in a row")
+
+    def _go_on(self, row: DeliveryRow) -> DeliveryRow | None:
+        """Send the next call; return the row to go on with, or None where that was all for now."""
+        conversion = self._store.orders.conversion(row.conversion)
+        if conversion is None:
+            return None  # it was merged into another meanwhile, and this row with it
+        step = plan(self._vendors[row.vendor], conversion, row.told, self._rules)
+        if not isinstance(step, Call):
+            self._finish(row, step)
+        elif self._dry_run:
+            self._only_plan(row, step)
+        else:
+            return self._send(row, step)
+        return None
 
     def _clear_up(self, row: DeliveryRow, call: Call) -> DeliveryRow | None:
         """Find out about a call that may have been counted, before anything else is told.
@@ -160,25 +167,22 @@ class Outbox:
     def _send(self, row: DeliveryRow, call: Call) -> DeliveryRow | None:
         """Send one call; return the row to go on with, or None when it was given back."""
         vendor = self._vendors[row.vendor]
-        if not self._start(row, call):
-            return None
-        address = self._address(row) if call.address else ""
+        # Whatever can fail on our side does so before the call counts as being sent.
+        credentials = vendor.authorize()
+        with self._store.atomic():
+            address = self._address(row) if call.address else ""
+            ready, without = addressed(call, address), self._without(address)
+            if not self._start(row, call):
+                return None
         started = time.monotonic()
-        answer = self._sender.send(
-            addressed(call, address), vendor.authorize(), self._without(address)
-        )
+        answer = self._sender.send(ready, credentials, without)
         took_ms = round((time.monotonic() - started) * 1000)
         return self._conclude_in_the_end(row, call, judge(vendor, call, answer, took_ms))
 
     def _address(self, row: DeliveryRow) -> str:
         """Return the e-mail address of a delivery's customer, if it is known and may be told."""
         conversion = self._store.orders.conversion(row.conversion)
-        keys = conversion.keys if conversion else ()
-        aliases = self._store.customers.aliases(strongest_first(keys)[:1])
-        theirs = [key for key in aliases if kind_of(key) == EMAIL]
-        # Of several addresses of a customer, only the order itself says which one is meant.
-        known = [*(key for key in keys if kind_of(key) == EMAIL), *theirs[: len(theirs) == 1]]
-        address = next(filter(None, map(self._intake.vault.address, ([key] for key in known))), "")
+        address = self._intake.vault.address_of(conversion.keys) if conversion else ""
         return address if self._vendors[row.vendor].takes_email(address) else ""
 
     def _without(self, address: str) -> Callable[[str], str]:
@@ -194,16 +198,15 @@ class Outbox:
         Where the vendor may not be called by now the delivery is given back, to wait.
         """
         now = self._clock()
-        with self._store.atomic():
-            if (free_at := self._gatekeeper.free_at(row.vendor)) and free_at > now:
-                self._store.deliveries.defer(row, free_at, now)
-                return False
-            redacted = row.in_flight is not None and self._in_flight(row) != row.in_flight
-            if redacted or not self._store.deliveries.start(row, call, now + LEASE):
-                log.warning("lease lost", delivery=row.id)
-                return False
-            self._gatekeeper.enter(row.vendor)
-            return True
+        if (free_at := self._gatekeeper.free_at(row.vendor)) and free_at > now:
+            self._store.deliveries.defer(row, now)
+            return False
+        redacted = row.in_flight is not None and self._in_flight(row) != row.in_flight
+        if redacted or not self._store.deliveries.start(row, call, now + LEASE):
+            log.warning("lease lost", delivery=row.id)
+            return False
+        self._gatekeeper.enter(row.vendor)
+        return True
 
     def _in_flight(self, row: DeliveryRow) -> Call | None:
         stored = self._store.deliveries.get(row.id)
@@ -253,6 +256,7 @@ class Outbox:
         now = self._clock()
         if not self._store.deliveries.tell(row, told, now, asked=call.asks):
             log.warning("lease lost", delivery=row.id)
+            self._settle_late(row, call, told)
             return None
         conversion = self._store.orders.conversion(row.conversion)
         if conversion and conversion.kind is ConversionKind.LEAD and told.status:
@@ -260,6 +264,12 @@ class Outbox:
         if call.asks:
             return replace(row, told=told, in_flight=None)
         return replace(row, told=told, in_flight=None, failures=0, failing_since=None)
+
+    def _settle_late(self, row: DeliveryRow, call: Call, told: Told) -> None:
+        """End the doubt about a call that was taken for lost when its answer came after all."""
+        stored = self._store.deliveries.get(row.id)
+        if stored and stored.state is DeliveryState.UNKNOWN and stored.in_flight == call:
+            self._store.deliveries.resolve(stored, self._clock(), told)
 
     def _try_again(
         self,
@@ -274,19 +284,13 @@ class Outbox:
         next_at = retry.next_attempt_at(
             row.failures + 1, failing_since, now, self._jitter(), verdict.after
         )
+        state, reason = DeliveryState.DUE, verdict.reason
         if next_at is None:
-            reason = f"given up after {retry.GIVE_UP_AFTER.days} days: {verdict.reason}"
-            self._release(row, DeliveryState.DEAD, reason, failed=True, keep_call=keep_call)
-        else:
-            self._release(
-                row,
-                DeliveryState.DUE,
-                verdict.reason,
-                failed=True,
-                next_at=next_at,
-                told=told,
-                keep_call=keep_call,
-            )
+            state = DeliveryState.DEAD
+            reason = f"given up after {retry.GIVE_UP_AFTER.days} days: {reason}"
+        self._release(
+            row, state, reason, failed=True, next_at=next_at, told=told, keep_call=keep_call
+        )
 
     def _doubt(self, row: DeliveryRow, call: Call, verdict: Unknown) -> None:
         """Deal with a call that may have been counted: repeat it, look it up, or ask a person."""

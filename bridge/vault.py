@@ -13,7 +13,7 @@ import html
 import json
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -21,9 +21,10 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from bridge.attribution import email_key
+from bridge.attribution import email_key, strongest_first
 from bridge.config import Config
 from bridge.errors import ConfigError
+from bridge.identity import EMAIL, kind_of
 from bridge.store import Store
 
 HASH_KEY = "email_key"  # made up with the database; blank once it is sealed
@@ -58,6 +59,14 @@ class Vault:
             except InvalidToken:
                 continue  # of a key that is gone: as good as dropped
         return ""
+
+    def address_of(self, keys: Collection[str]) -> str:
+        """Return the e-mail address of the customer with these keys, if it is clear which it is."""
+        aliases = self._store.customers.aliases(strongest_first(keys)[:1])
+        theirs = [key for key in aliases if kind_of(key) == EMAIL]
+        # Of several addresses of a customer, only the order itself says which one is meant.
+        known = [*(key for key in keys if kind_of(key) == EMAIL), *theirs[: len(theirs) == 1]]
+        return next(filter(None, map(self.address, ([key] for key in known))), "")
 
     def rotate(self) -> int:
         """Encrypt anew what an older key encrypted; return how many addresses that were."""

@@ -21,11 +21,11 @@ from bridge.http import Sender
 from bridge.inbox import receive
 from bridge.intake import Intake
 from bridge.model import Status
-from bridge.outbox import Outbox, utc_now
+from bridge.outbox import LEASE, Outbox, utc_now
 from bridge.provider_api import ProviderApi, open_api
 from bridge.store import Store
 from bridge.store.orders import ref_of
-from bridge.store.rows import Ask, AskState, EventState
+from bridge.store.rows import Ask, AskState, DeliveryRow, EventState
 
 EVENTS_AT_ONCE = 100
 DRAINED_AT_ONCE = 4
@@ -70,9 +70,13 @@ class Worker:
             name: api for name, each in config.providers.items() if (api := open_api(each))
         }
         self._intake = Intake(store, config, self._apis)
-        self._outbox = Outbox(store, config, self._sender, clock=clock)
+        self._outbox = Outbox(
+            store, config, self._sender, clock=clock, stopping=self._stopping.is_set
+        )
         self._pools = {name: _Pool(name, size, store.ring) for name, size in sizes.items()}
         self._asking = _Pool("asks", 1, store.ring)
+        self._held: dict[str, DeliveryRow] = {}
+        self._renewed_at = clock()
         self._scrub_after = 0.0
         self._tidy_at = clock()
 
@@ -102,9 +106,11 @@ class Worker:
         busy = self.process_events()
         if self._asking.free and self._store.asks.due(self._clock(), 1):
             self._asking.submit(self._guarded(self._answer_asks))
+        self._keep_leases()
         for vendor, pool in self._pools.items():
             for row in self._outbox.lease(vendor, pool.free) if pool.free else ():
-                pool.submit(self._guarded(partial(self._outbox.deliver, row)))
+                self._held[row.id] = row
+                pool.submit(self._guarded(partial(self._deliver, row)))
                 busy = True
         self._guarded(self._scrub)()
         self._guarded(self._tidy_now_and_then)()
@@ -170,6 +176,24 @@ class Worker:
                 self._tidy_at = self._clock() + TIDY_AGAIN
 
     # ── deliveries ──
+
+    def _deliver(self, row: DeliveryRow) -> None:
+        try:
+            self._outbox.deliver(row)
+        finally:
+            del self._held[row.id]
+
+    def _keep_leases(self) -> None:
+        """Renew the leases of what is being delivered here, however the clock has moved meanwhile.
+
+        Else this very worker would take up a call as lost that is still in flight.
+        """
+        now, held = self._clock(), list(self._held.values())
+        if held and abs(now - self._renewed_at) > LEASE / 3:
+            self._store.deliveries.renew(held, now + LEASE)
+        elif held:
+            return
+        self._renewed_at = now
 
     def _deliver_some(self) -> bool:
         rows = [row for name in self._pools for row in self._outbox.lease(name, DRAINED_AT_ONCE)]

@@ -74,7 +74,7 @@ def test_nothing_is_kept_of_a_vendor_that_is_well() -> None:
 def test_an_open_one_lets_nothing_through_until_its_pause_is_over() -> None:
     gate, _ = paused()
     assert gate.room(NOW, None, MANY) == 0
-    assert gate.free_at() == NOW + FIRST_PAUSE
+    assert gate.free_at(NOW, None) == NOW + FIRST_PAUSE
     just_before = NOW + FIRST_PAUSE - timedelta(microseconds=1)
     assert gate.room(just_before, None, MANY) == 0
 
@@ -162,7 +162,7 @@ def test_whatever_happens_it_opens_again_in_time(steps: list[tuple[str, int]]) -
             gate = gate.after_failure(now, "down")
         assert len(gate.recent) <= CALLS_LOOKED_AT
         assert gate.recent.count(FAILED) < FAILURES_AMONG_THEM
-        free_at = gate.free_at() or now
+        free_at = gate.free_at(now, None) or now
         assert free_at <= now + LONGEST_PAUSE
         assert gate.room(free_at, None, 1) == 1
 
@@ -179,10 +179,10 @@ def test_a_rate_is_kept_and_used_up(rate: Decimal) -> None:
     while now < end:
         room = gate.room(now, rate, 10_000)
         for _ in range(room):
-            assert (gate.free_at() or now) <= now
+            assert (gate.free_at(now, rate) or now) <= now
             gate, calls = gate.entered(now, rate), calls + 1
         assert gate.room(now, rate, 10_000) == 0
-        now = gate.free_at() or now
+        now = gate.free_at(now, rate) or now
     allowed = Decimal((end - NOW).total_seconds()) * rate
     burst = 1 + rate * Decimal(BURST.total_seconds())
     assert int(allowed) <= calls <= allowed + burst + 1
@@ -197,6 +197,18 @@ def test_time_that_nobody_used_is_not_saved_up() -> None:
 def test_without_a_rate_nothing_is_kept() -> None:
     assert Gate().entered(NOW, None) == Gate()
     assert Gate().room(NOW, None, MANY) == MANY
+
+
+def test_a_rate_that_was_taken_away_holds_nobody_up() -> None:
+    assert Gate().entered(NOW, Decimal("0.001")).room(NOW, None, MANY) == MANY
+
+
+@pytest.mark.parametrize("rate", [None, Decimal(5), Decimal("0.01")])
+def test_what_a_wrong_clock_wrote_is_ignored(rate: Decimal | None) -> None:
+    tomorrow = NOW + timedelta(days=1)
+    gate = after("-" * FAILURES_IN_A_ROW, now=tomorrow).entered(tomorrow, rate)
+    assert gate.room(NOW, rate, MANY) == 1
+    assert gate.entered(NOW, rate).after_success().room(NOW + timedelta(hours=1), rate, 1) == 1
 
 
 def test_a_rate_outlives_the_breaker() -> None:

@@ -104,7 +104,8 @@ def test_all_workers_know_of_it(make: Make) -> None:
     assert waiting is not None
     assert (waiting.state, waiting.attempts) == (DeliveryState.DUE, theirs.attempts)
     assert waiting.failures == theirs.failures
-    assert waiting.next_attempt_at == made.clock() + LONGEST_TRIAL
+    assert waiting.next_attempt_at == theirs.updated_at  # it keeps its place
+    assert other._outbox.next_at(["codeqr"]) == made.clock() + LONGEST_TRIAL
     assert sum(attempts(made)) == before
     other.close()
 

@@ -127,7 +127,7 @@ def test_a_plan_made_before_the_redaction_is_given_up(make: Make) -> None:
 
     def clock() -> datetime:
         looks.append(0)
-        if len(looks) == 2:  # when the call is about to be written down
+        if len(looks) == 3:  # when the call is about to be written down
             redact(made)
         return made.clock()
 

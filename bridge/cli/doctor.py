@@ -12,6 +12,7 @@ from bridge.cli.output import Column, print_json, print_line, print_table, shown
 from bridge.cli.session import Plain, as_json
 from bridge.config import Config
 from bridge.errors import ConfigError, StoreError
+from bridge.gate import Breaker
 from bridge.model import Status
 from bridge.outbox import utc_now
 from bridge.store import Store, open_store
@@ -116,11 +117,13 @@ def _advice_on_work(config: Config, store: Store) -> Iterator[str]:
 def _advice_on_vendors(config: Config, store: Store) -> Iterator[str]:
     for vendor in config.vendors:
         gate = store.gates.get(vendor)
-        if gate.paused_until:
+        if gate.breaker(utc_now()) is Breaker.OPEN:
             yield (
                 f"{vendor} is not called until {shown_time(gate.paused_until)} ({gate.reason}); "
                 "what is due there waits: `bridge retry --state due` tries at once"
             )
+        elif gate.paused_until:
+            yield f"{vendor} failed ({gate.reason}); the next call that is due there tries again"
 
 
 def _advice_on_parked(config: Config, store: Store) -> Iterator[str]:

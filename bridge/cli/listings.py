@@ -12,6 +12,7 @@ from bridge.cli.output import Column, print_json, print_table, shortened, shown_
 from bridge.cli.session import Plain, as_json, opened
 from bridge.gatekeeper import with_pauses
 from bridge.model import Conversion, ConversionKind, Status, Told
+from bridge.outbox import utc_now
 from bridge.store.rows import DeliveryRow, DeliveryState, EventRow, EventState
 
 EVENTS = (
@@ -117,7 +118,7 @@ def deliveries(state: str | None, limit: int, visits: bool, json_: bool) -> None
     """List what each vendor was told and is still to be told."""
     with opened() as session:
         found = session.store.deliveries.newest(state or "", limit, visits=visits or bool(state))
-        rows = with_pauses(session.store, found)
+        rows = with_pauses(session.store, found, utc_now())
     if json_:
         print_json([delivery_json(row) for row in rows])
         return

@@ -14,7 +14,14 @@ from bridge.attribution import CLOCK_SKEW, strongest_first
 from bridge.codec import dump, from_iso, iso, load
 from bridge.model import Call, Conversion, Status, Told
 from bridge.store.database import Database, query_for
-from bridge.store.rows import Attempt, DeliveryRow, DeliveryState, Row
+from bridge.store.rows import (
+    Attempt,
+    DeliveryRow,
+    DeliveryState,
+    Row,
+    attempt_row,
+    delivery_row,
+)
 
 
 class Deliveries:
@@ -80,7 +87,20 @@ class Deliveries:
             },
         )
         rows.sort(key=lambda row: (row["next_attempt_at"] or "", row["id"]))
-        return [_delivery_row(row) for row in rows]
+        return [each for row in rows if (each := self._readable(row, now))]
+
+    def _readable(self, row: Row, now: datetime) -> DeliveryRow | None:
+        """Return a leased delivery; one that this version cannot read is set aside, and shown."""
+        try:
+            return delivery_row(row)
+        except ValueError:
+            reason = "this version of bridge cannot read it: upgrade, then `bridge retry`"
+            self._db.execute(
+                """UPDATE deliveries SET state = 'dead', reason = :reason, updated_at = :now
+                   WHERE id = :id""",
+                {"id": row["id"], "reason": reason, "now": iso(now)},
+            )
+            return None
 
     def start(self, row: DeliveryRow, call: Call, until: datetime) -> bool:
         """Record the call about to be sent; return False where the lease was lost."""
@@ -164,14 +184,19 @@ class Deliveries:
             },
         )
 
-    def defer(self, row: DeliveryRow, until: datetime, now: datetime) -> bool:
-        """Give a delivery back just as it was, to come due later: its vendor is not called now."""
+    def defer(self, row: DeliveryRow, now: datetime) -> bool:
+        """Give a delivery back just as it was, in its place in the queue: nobody is called now."""
         return self._held(
             row,
-            """state = 'due', next_attempt_at = :until, again = 0, lease = '', leased_until = NULL,
-               updated_at = :now""",
-            {"until": iso(until), "now": iso(now)},
+            """state = 'due', next_attempt_at = coalesce(next_attempt_at, :now), again = 0,
+               lease = '', leased_until = NULL, updated_at = :now""",
+            {"now": iso(now)},
         )
+
+    def renew(self, rows: Iterable[DeliveryRow], until: datetime) -> None:
+        """Keep the leases of deliveries that are still being worked on."""
+        for row in rows:
+            self._held(row, "leased_until = :until", {"until": iso(until)})
 
     def revive(self, id: str, now: datetime) -> bool:
         """Make a delivery due at once, retries counted afresh.
@@ -220,7 +245,9 @@ class Deliveries:
         self._move_attempts(row, heir)
         self._force(row.id, DeliveryState.SKIPPED, Told(), None, f"passed on to {heir}", now)
         if row.in_flight is not None:
-            self._force(heir, DeliveryState.UNKNOWN, told, row.in_flight, row.reason, now)
+            waits = row.state is DeliveryState.UNKNOWN  # for a person; else it clears up by itself
+            state = DeliveryState.UNKNOWN if waits else DeliveryState.DUE
+            self._force(heir, state, told, row.in_flight, row.reason, now)
         elif not told.nothing:
             reason = f"taken over from {row.id}"
             self._force(heir, DeliveryState.DUE, told, None, reason, now)
@@ -267,14 +294,14 @@ class Deliveries:
     def get(self, id: str) -> DeliveryRow | None:
         """Return one delivery by its id."""
         rows = self._db.query("SELECT * FROM deliveries WHERE id = :id", {"id": id})
-        return _delivery_row(rows[0]) if rows else None
+        return delivery_row(rows[0]) if rows else None
 
     def of_conversion(self, conversion: str) -> list[DeliveryRow]:
         """Return the deliveries of one conversion, by vendor."""
         rows = self._db.query(
             "SELECT * FROM deliveries WHERE conversion = :id ORDER BY vendor", {"id": conversion}
         )
-        return [_delivery_row(row) for row in rows]
+        return [delivery_row(row) for row in rows]
 
     def leads_told(self, sale: Conversion, keys: Collection[str]) -> dict[str, str]:
         """Return by what id each vendor knows a customer from a lead that came before a sale.
@@ -315,14 +342,14 @@ class Deliveries:
                 ORDER BY updated_at DESC, id DESC LIMIT :limit""",  # noqa: S608
             {"state": state, "limit": limit},
         )
-        return [_delivery_row(row) for row in rows]
+        return [delivery_row(row) for row in rows]
 
     def attempts(self, delivery: str) -> list[Attempt]:
         """Return every attempt at a delivery, oldest first."""
         rows = self._db.query(
             "SELECT * FROM attempts WHERE delivery = :id ORDER BY at, number", {"id": delivery}
         )
-        return [_attempt(row) for row in rows]
+        return [attempt_row(row) for row in rows]
 
     def next_at(self, vendors: Iterable[str]) -> datetime | None:
         """Return when the next delivery of these vendors comes due, or its lease runs out."""
@@ -355,39 +382,3 @@ class Deliveries:
         sql = f"""UPDATE deliveries SET {change}
                   WHERE id = :id AND state = 'sending' AND lease = :lease"""  # noqa: S608
         return self._db.execute(sql, params | {"id": row.id, "lease": row.lease}) == 1
-
-
-def _delivery_row(row: Row) -> DeliveryRow:
-    return DeliveryRow(
-        id=row["id"],
-        conversion=row["conversion"],
-        vendor=row["vendor"],
-        state=DeliveryState(row["state"]),
-        reason=row["reason"],
-        told=load(Told, row["told"]),
-        in_flight=load(Call, row["in_flight"]) if row["in_flight"] else None,
-        attempts=row["attempts"],
-        failures=row["failures"],
-        failing_since=_time(row["failing_since"]),
-        next_attempt_at=_time(row["next_attempt_at"]) if row["state"] == "due" else None,
-        lease=row["lease"],
-        updated_at=from_iso(row["updated_at"]),
-    )
-
-
-def _attempt(row: Row) -> Attempt:
-    return Attempt(
-        delivery=row["delivery"],
-        number=row["number"],
-        at=from_iso(row["at"]),
-        call=load(Call, row["call"]),
-        outcome=row["outcome"],
-        reason=row["reason"],
-        status=row["status"],
-        answer=row["answer"],
-        took_ms=row["took_ms"],
-    )
-
-
-def _time(text: str | None) -> datetime | None:
-    return from_iso(text) if text else None

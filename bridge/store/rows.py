@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from bridge.codec import from_iso, load
 from bridge.model import Call, Event, Told
 
 
@@ -132,3 +133,41 @@ class BondRow(Said):
 
 
 Row = dict[str, Any]
+
+
+def delivery_row(row: Row) -> DeliveryRow:
+    """Return a delivery as the database holds it; raise ValueError where it cannot be read."""
+    return DeliveryRow(
+        id=row["id"],
+        conversion=row["conversion"],
+        vendor=row["vendor"],
+        state=DeliveryState(row["state"]),
+        reason=row["reason"],
+        told=load(Told, row["told"]),
+        in_flight=load(Call, row["in_flight"]) if row["in_flight"] else None,
+        attempts=row["attempts"],
+        failures=row["failures"],
+        failing_since=_time(row["failing_since"]),
+        next_attempt_at=_time(row["next_attempt_at"]) if row["state"] == "due" else None,
+        lease=row["lease"],
+        updated_at=from_iso(row["updated_at"]),
+    )
+
+
+def attempt_row(row: Row) -> Attempt:
+    """Return an attempt as the database holds it."""
+    return Attempt(
+        delivery=row["delivery"],
+        number=row["number"],
+        at=from_iso(row["at"]),
+        call=load(Call, row["call"]),
+        outcome=row["outcome"],
+        reason=row["reason"],
+        status=row["status"],
+        answer=row["answer"],
+        took_ms=row["took_ms"],
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return from_iso(text) if text else None

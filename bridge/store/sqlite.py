@@ -347,7 +347,8 @@ def _begun(connection: sqlite3.Connection, deadline: float) -> bool:
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
-    return error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+    code = getattr(error, "sqlite_errorcode", 0)  # mistakes of ours have none
+    return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 PAUSE = 0.001
 # Order among processes is a courtesy: one that was stopped while it waited must not stop the rest.
-COURTESY = 1.0
+COURTESY, DISCOURTEOUS_FOR = 1.0, 30.0
 
 
 class Turns:
@@ -33,6 +33,7 @@ class Turns:
         self._taken = False
         self._folder_lock: int | None = None
         self._following = 0
+        self._waits_again_at = 0.0
 
     @contextmanager
     def mine(self, deadline: float) -> Iterator[None]:
@@ -65,7 +66,12 @@ class Turns:
         except OSError:
             return None
         with suppress(OSError):
-            while not _locked(folder) and time.monotonic() < deadline:
+            while not _locked(folder):
+                if time.monotonic() > deadline or time.monotonic() < self._waits_again_at:
+                    self._waits_again_at = max(
+                        self._waits_again_at, time.monotonic() + DISCOURTEOUS_FOR
+                    )
+                    break
                 time.sleep(PAUSE)
         return folder
 
