@@ -37,7 +37,7 @@ from bridge.store.orders import Orders
 from bridge.store.persons import UNSCRUBBED, Persons
 from bridge.store.requests import Requests
 from bridge.store.rows import Row
-from bridge.store.turns import PAUSE, Turns
+from bridge.store.turns import PAUSE, NoTurnError, Turns
 
 BUSY_TIMEOUT = 20.0
 # Who writes much writes the same pages again and again: with room for them, less often to the disk.
@@ -146,9 +146,9 @@ class SqliteStore:
         """Write the whole file anew and empty its log; return False where others are in the way."""
         deadline = time.monotonic() + SCRUB_PATIENCE
         try:
-            with self._explained(), self._turns.mine(deadline), self._turns.ahead(deadline):
+            with self._turns.mine(deadline), self._turns.ahead(deadline), self._explained():
                 return self._vacuum()
-        except TimeoutError:
+        except NoTurnError:
             return False
 
     def _vacuum(self) -> bool:
@@ -324,7 +324,7 @@ class SqliteStore:
             yield
         except sqlite3.Error as error:
             self._explain(error)
-        except TimeoutError as error:
+        except NoTurnError as error:
             raise StoreError(f"{self.path}: database is locked ({error})") from error
 
     def _explain(self, error: sqlite3.Error) -> NoReturn:
@@ -347,7 +347,7 @@ def _begun(connection: sqlite3.Connection, deadline: float) -> bool:
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0)  # mistakes of ours have none
+    code: int = getattr(error, "sqlite_errorcode", 0)  # Python's own errors have none
     return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 

@@ -23,6 +23,10 @@ PAUSE = 0.001
 COURTESY, DISCOURTEOUS_FOR = 1.0, 30.0
 
 
+class NoTurnError(Exception):
+    """Say that the turn of somebody who waited has not come."""
+
+
 class Turns:
     """Let the threads that write to a database do so one after the other."""
 
@@ -37,9 +41,9 @@ class Turns:
 
     @contextmanager
     def mine(self, deadline: float) -> Iterator[None]:
-        """Run a block when this thread's turn has come; raise TimeoutError if it does not."""
+        """Run a block when this thread's turn has come; raise NoTurnError if it does not."""
         if not self._take(deadline):
-            raise TimeoutError("its turn to write has not come")
+            raise NoTurnError("its turn to write has not come")
         try:
             yield
         finally:
