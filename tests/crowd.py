@@ -73,7 +73,8 @@ def crowd(
 ) -> list[list[Answer]]:
     """Send every connection's share of requests, all at once; return what each was answered.
 
-    A connection that breaks sends no more. `meanwhile` runs in a thread once all have begun.
+    A connection that breaks sends no more. `meanwhile` runs in a thread once all have sent their
+    first.
     """
     host, _, port = url.rpartition("/")[2].partition(":")
     return asyncio.run(_crowd(host, int(port), shares, meanwhile))
@@ -85,15 +86,16 @@ async def _crowd(
     shares: Sequence[Iterable[bytes]],
     meanwhile: Callable[[], object] | None,
 ) -> list[list[Answer]]:
-    begin = asyncio.Event()
+    begin, sent = asyncio.Event(), asyncio.Semaphore(0)
     opened = [await asyncio.open_connection(host, port) for _ in shares]
     talks = [
-        asyncio.create_task(_talk(*each, share, begin))
+        asyncio.create_task(_talk(*each, share, begin, sent))
         for each, share in zip(opened, shares, strict=True)
     ]
-    await asyncio.sleep(0)
     begin.set()
     if meanwhile:
+        for _ in talks:
+            await sent.acquire()
         await asyncio.to_thread(meanwhile)
     return await asyncio.gather(*talks)
 
@@ -103,13 +105,16 @@ async def _talk(
     writer: asyncio.StreamWriter,
     share: Iterable[bytes],
     begin: asyncio.Event,
+    sent: asyncio.Semaphore,
 ) -> list[Answer]:
     answers: list[Answer] = []
     await begin.wait()
     for each in share:
         started = time.monotonic()
         try:
-            status, body = await asyncio.wait_for(_exchange(reader, writer, each), LONGEST)
+            writer.write(each)
+            sent.release()
+            status, body = await asyncio.wait_for(_read(reader), LONGEST)
         except (OSError, EOFError, TimeoutError):
             answers.append(Answer(CUT, seconds=time.monotonic() - started))
             break
@@ -118,10 +123,7 @@ async def _talk(
     return answers
 
 
-async def _exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sent: bytes
-) -> tuple[int, bytes]:
-    writer.write(sent)
+async def _read(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     length = next(
         int(line.partition(":")[2])

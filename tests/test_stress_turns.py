@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -88,6 +90,14 @@ def test_who_writes_in_a_row_does_not_keep_others_from_writing(store: SqliteStor
     assert [ended(each)[0] for each in writers] == [0, 0]
     assert all(map(all, counts))
     patient.close()
+
+
+def test_a_process_that_is_frozen_while_it_waits_stops_nobody(store: SqliteStore) -> None:
+    folder = os.open(Path(store.path).parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)  # as whoever is next has it, and here never goes on
+    added = together(WAITING, lambda at: store.events.add(an_event(f"evt_{at}"), NOW))
+    os.close(folder)
+    assert all(added)
 
 
 def test_closing_ends_the_waiting_and_the_store_opens_again(store: SqliteStore) -> None:
