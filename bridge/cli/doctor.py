@@ -48,7 +48,7 @@ def doctor(json_: bool) -> None:
 
 def _check_store(store: Store, config: Config) -> tuple[list[str], Plain]:
     try:
-        store.check()
+        store.check(writable=True)
         Vault(store, config)
     except (StoreError, ConfigError) as error:
         return [str(error)], {}

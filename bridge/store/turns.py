@@ -69,13 +69,12 @@ class Turns:
             folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
             return None
+        courteous = time.monotonic() > self._waits_again_at
         with suppress(OSError):
-            while not _locked(folder):
-                if time.monotonic() > deadline or time.monotonic() < self._waits_again_at:
-                    self._waits_again_at = max(
-                        self._waits_again_at, time.monotonic() + DISCOURTEOUS_FOR
-                    )
-                    break
+            while not _locked(folder) and courteous:
+                if time.monotonic() > deadline:
+                    courteous = False
+                    self._waits_again_at = time.monotonic() + DISCOURTEOUS_FOR
                 time.sleep(PAUSE)
         return folder
 
