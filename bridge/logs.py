@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from traceback import format_tb
 from types import TracebackType
 from typing import Any, TextIO, cast
@@ -29,6 +30,8 @@ HIDDEN, LEFT_OUT = "***", "…"
 SHORTEST_SECRET, SHORTEST_LINE = 4, 20
 # A shorter one may be a word: taken out of an id, it would make it somebody else's.
 SHORTEST_IN_IDS = 16
+# Texts are cut off in places: so many of its first letters tell of a secret as much as all of it.
+SHORTEST_CUT, LONGEST_CUT = 12, 100
 # Anything shorter is base64 of many things.
 SHORTEST_ENCODED = 12
 LONGEST_WORDS = 300
@@ -45,11 +48,8 @@ class Redactor:
     """Replace every configured secret by ***, wherever it appears and however it is written."""
 
     def __init__(self, secrets: Iterable[str] = (), shortest: int = SHORTEST_SECRET) -> None:
-        self._secrets = [part for each in secrets for part in _parts(each) if len(part) >= shortest]
-        # Longest first: one secret may begin with another.
-        found = sorted(set(self._secrets), key=lambda each: (-len(each), each))
-        written = [*map(_spellings, found), *(code for each in found for code in _encoded(each))]
-        self._pattern = re.compile("|".join(written)) if written else None
+        self._secrets = frozenset(secrets)
+        self._pattern = _pattern(self._secrets, shortest)
 
     def __call__(self, text: str) -> str:
         """Return a text without secrets."""
@@ -76,6 +76,17 @@ class Redactor:
         return {key: each if _is_plain(each) else self(str(each)) for key, each in line.items()}
 
 
+@lru_cache(maxsize=16)  # a process has one set of secrets, and many who keep them out of something
+def _pattern(secrets: frozenset[str], shortest: int) -> re.Pattern[str] | None:
+    known = {part for each in secrets for part in _parts(each) if len(part) >= shortest}
+    # Longest first: one secret may begin with another.
+    found = sorted(known, key=lambda each: (-len(each), each))
+    written = [_spellings(each) for each in found]
+    written += [code for each in found for code in _encoded(each)]
+    written += [_cut_off(each, max(SHORTEST_CUT, shortest)) for each in found]
+    return re.compile("|".join(written)) if written else None
+
+
 def _parts(secret: str) -> Iterator[str]:
     """Yield a secret, and each line of one that has several, as a private key has."""
     yield secret
@@ -86,26 +97,32 @@ def _parts(secret: str) -> Iterator[str]:
 
 
 def _spellings(secret: str) -> str:
-    """Return what finds a text as it is, in JSON, in HTML, in a URL."""
+    """Return what finds a secret as it is, in JSON, in HTML, in a URL."""
     return "".join(map(_spelling, secret))
 
 
+def _cut_off(secret: str, least: int) -> str:
+    """Return what finds a secret of which the end is missing."""
+    letters = list(map(_spelling, secret[:LONGEST_CUT]))
+    rest = letters[least:]
+    return "".join(letters[:least] + [f"(?:{each}" for each in rest]) + ")?" * len(rest)
+
+
+@lru_cache
 def _spelling(each: str) -> str:
     if each.isascii() and each.isalnum():
         return each
-    code = ord(each)
-    written = {each, html.escape(each), json.dumps(each)[1:-1], *("+" if each == " " else "")}
-    written |= {
-        f"\\{each}",
-        f"\\u{code:04x}",
-        f"\\u{code:04X}",
-        f"&#{code};",
-        f"&#x{code:x};",
-        f"&#x{code:X};",
-    }
-    for escaped in (quote(each, safe=""), "".join(f"%{byte:02X}" for byte in each.encode())):
-        written |= {escaped, escaped.lower()}
-    return f"(?:{'|'.join(map(re.escape, sorted(written, key=len, reverse=True)))})"
+    code, escaped = ord(each), quote(each, safe="")
+    in_json = {each, json.dumps(each)[1:-1].lstrip("\\"), f"u{code:04x}", f"u{code:04X}"} - {""}
+    written = {html.escape(each), escaped, "".join(f"%{byte:02X}" for byte in each.encode())}
+    written |= {f"&#{code};", f"&#x{code:x};", f"&#x{code:X};", *("+" if each == " " else "")}
+    written |= {each.lower() for each in written if each[0] == "%"}
+    # JSON within JSON escapes what is escaped already.
+    return rf"(?:{_any_of(written)}|\\*(?:{_any_of(in_json)}))"
+
+
+def _any_of(written: Iterable[str]) -> str:
+    return "|".join(map(re.escape, sorted(written, key=lambda each: (-len(each), each))))
 
 
 def _encoded(secret: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from bridge import logs
 from bridge.capture import Capture, Reader, UnfitError
 from bridge.cli.click_files import ENDINGS, ClickFile, Row, reason_of
 from bridge.cli.output import print_json, print_line, say, some
@@ -176,7 +177,7 @@ class Import:
                 capture = self._reader.read(row.read(), now)
                 captures.append(replace(capture, url=""))  # visits of long ago are not told of
             except UnfitError as error:
-                reason = reason_of(error)
+                reason = logs.InUse.redact(reason_of(error))
                 self.report.refuse(row, reason)
                 mending.add(self._file.refused(row, reason), self._file.head())
         return captures

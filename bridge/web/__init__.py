@@ -19,6 +19,8 @@ from bridge.web.browsers import RateLimit
 from bridge.web.state import MAX_BODY, State
 
 CODES = {413: "too_large"}
+# The script is the same for everybody, and made of nothing that is secret.
+SAID = frozenset({"application/json", "text/plain"})
 log = logs.get()
 
 
@@ -59,7 +61,7 @@ def error(status: int, code: str, message: str) -> tuple[Response, int]:
 
 def _without_secrets(redact: logs.Redactor, answer: Response) -> Response:
     """Take out of an answer what it repeats of the merchant's secrets."""
-    if answer.is_json and redact(said := answer.get_data(as_text=True)) != said:
+    if answer.mimetype in SAID and redact(said := answer.get_data(as_text=True)) != said:
         answer.set_data(redact(said))
     return answer
 
