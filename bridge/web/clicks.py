@@ -140,7 +140,7 @@ def _is_repeated(sender: Sender, raw: bytes, secret: bytes, now: datetime) -> bo
     digest = hmac.new(secret, raw, hashlib.sha256).hexdigest()
     id = hmac.new(secret, name.encode(), hashlib.sha256).hexdigest()
     before = state().store.requests.take(id, digest, now)
-    if before and before != digest:
+    if before and not hmac.compare_digest(before, digest):
         raise UnfitError({"Idempotency-Key": "was used with another body before"})
     return bool(before)
 
