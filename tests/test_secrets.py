@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import CASES, Case, case_of, required
+from cases import Case, case_of, required
 from flask.testing import FlaskClient
 from kit import VENDOR_SETTINGS, settings_of
 from logged import logged
@@ -349,6 +349,19 @@ def test_no_command_repeats_a_secret_that_is_typed(house: House) -> None:
         house.says_nothing("clicks", "import", secret)
 
 
+@pytest.mark.parametrize("name", ["BRIDGE_API_KEY", "BRIDGE_SECRET_KEY"])
+def test_doctor_says_of_a_key_that_it_may_be_guessed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'bridge.db'}")
+    advice = f"{name} has fewer than 16 characters, and may be guessed"
+    for value, wanted in (("0123456789abcde", True), ("0123456789abcdef", False)):
+        monkeypatch.setenv(name, value)
+        said = bridge("doctor", "--json").stdout
+        assert (advice in said) is wanted
+        assert value not in said
+
+
 def test_settings_that_are_wrong_are_named_without_a_secret(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,4 +370,3 @@ def test_settings_that_are_wrong_are_named_without_a_secret(
             patch.setenv(name, "none")
             for command in ("events", "doctor", "migrate", "serve", "work"):
                 house.says_nothing(command)
-    assert CASES

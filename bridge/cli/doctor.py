@@ -13,6 +13,7 @@ from bridge.cli.session import Plain, as_json
 from bridge.config import Config
 from bridge.errors import ConfigError, StoreError
 from bridge.gate import Breaker
+from bridge.logs import SHORTEST_IN_IDS
 from bridge.model import Status
 from bridge.outbox import utc_now
 from bridge.store import Store, open_store
@@ -79,6 +80,7 @@ def advice_on_settings(config: Config) -> Iterator[str]:
             "hashes of e-mail addresses are keyed with a key that lies beside them: "
             "set BRIDGE_SECRET_KEY"
         )
+    yield from _advice_on_keys(config)
     if config.settings.publishable_key and not config.settings.trusted_proxies:
         yield (
             "behind a proxy (Heroku and Render have one) every visitor has its address: "
@@ -86,6 +88,21 @@ def advice_on_settings(config: Config) -> Iterator[str]:
         )
     if config.settings.dry_run:
         yield "BRIDGE_DRY_RUN is on: nothing is sent"
+
+
+def _advice_on_keys(config: Config) -> Iterator[str]:
+    """Say which keys that a merchant makes up are too short to be any."""
+    key = config.settings.api_key
+    chosen = {
+        "BRIDGE_API_KEY": [key.get_secret_value()] if key else [],
+        "BRIDGE_SECRET_KEY": config.settings.secret_keys(),
+    }
+    for name, keys in chosen.items():
+        if any(len(each) < SHORTEST_IN_IDS for each in keys):
+            yield (
+                f"{name} has fewer than {SHORTEST_IN_IDS} characters, and may be guessed: "
+                "`openssl rand -hex 24` makes a better one"
+            )
 
 
 def _advice_on_work(config: Config, store: Store) -> Iterator[str]:
