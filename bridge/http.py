@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http.client import HTTPResponse  # noqa: TID251 - here it may
 from io import BufferedReader, RawIOBase
 from typing import TYPE_CHECKING, Any, cast
@@ -43,16 +43,10 @@ class Sender:
         # knows whether the call arrived: what may not be repeated goes over one of its own.
         self._kept, self._fresh = _session(hosts, connections), _session(hosts, connections)
 
-    def send(
-        self,
-        call: Call,
-        credentials: Mapping[str, str],
-        redact: Callable[[str], str] = str,
-    ) -> Response | NoAnswer:
+    def send(self, call: Call, credentials: Mapping[str, str]) -> Response | NoAnswer:
         """Send one call and return the answer, or why there is none.
 
-        Redirects are never followed, so that credentials go nowhere else; what the answer repeats
-        of them is passed through `redact` before anybody cuts or keeps it.
+        Redirects are never followed, so that credentials go nowhere else.
         """
         if not all(value.isascii() and value.isprintable() for value in credentials.values()):
             return NoAnswer("it cannot be sent: a credential holds what no key has", sent=False)
@@ -68,7 +62,7 @@ class Sender:
                 allow_redirects=False,
                 stream=True,
             ) as answer:
-                return _read(answer, redact)
+                return _read(answer)
         except requests.RequestException as error:
             return _explained(error)
         except ReadTimeoutError:
@@ -160,14 +154,14 @@ class _Adapter(HTTPAdapter):
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _read(answer: requests.Response, redact: Callable[[str], str]) -> Response:
+def _read(answer: requests.Response) -> Response:
     body = answer.raw.read(LONGEST_ANSWER, decode_content=True)
     try:
         text = body.decode(answer.encoding or "utf-8", errors="replace")
     except (LookupError, ValueError):  # the answer names an encoding that is none for a text
         text = body.decode("utf-8", errors="replace")
     headers = {name.lower(): value for name, value in answer.headers.items()}
-    return Response(status=answer.status_code, headers=headers, body=redact(text))
+    return Response(status=answer.status_code, headers=headers, body=text)
 
 
 def _explained(error: requests.RequestException) -> NoAnswer:

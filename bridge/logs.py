@@ -30,11 +30,12 @@ HIDDEN, LEFT_OUT = "***", "…"
 SHORTEST_SECRET, SHORTEST_LINE = 4, 20
 # A shorter one may be a word: taken out of an id, it would make it somebody else's.
 SHORTEST_IN_IDS = 16
-# Texts are cut off in places: so many of its first letters tell of a secret as much as all of it.
-SHORTEST_CUT, LONGEST_CUT = 12, 100
+# A shorter one is taken out where it stands alone. As texts are cut off in places, so many of its
+# first letters tell of a longer one as much as all of it.
+SHORTEST_ANYWHERE, LONGEST_CUT = 12, 100
 # Anything shorter is base64 of many things.
 SHORTEST_ENCODED = 12
-LONGEST_WORDS = 300
+LONGEST_WORDS, LONGEST_QUOTED = 300, 2_000
 # What is quoted, but for the apostrophe of a word.
 QUOTED = re.compile(r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?!\w)""")
 NAME = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)
@@ -50,6 +51,7 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = (), shortest: int = SHORTEST_SECRET) -> None:
         self._secrets = frozenset(secrets)
         self._pattern = _pattern(self._secrets, shortest)
+        self._in_names = _pattern(self._secrets, max(shortest, SHORTEST_IN_IDS))
 
     def __call__(self, text: str) -> str:
         """Return a text without secrets."""
@@ -65,11 +67,14 @@ class Redactor:
             case str():
                 return self(value)
             case dict():
-                return {self.plain(name): self.plain(each) for name, each in value.items()}
+                return {self._name(name): self.plain(each) for name, each in value.items()}
             case list() | tuple():
                 return [self.plain(each) for each in value]
             case _:
                 return value
+
+    def _name(self, name: Any) -> Any:
+        return self._in_names.sub(HIDDEN, name) if self._in_names and name else name
 
     def processor(self, _: WrappedLogger, __: str, line: EventDict) -> EventDict:
         """Redact a log line: all of it but plain numbers is written out first."""
@@ -81,9 +86,10 @@ def _pattern(secrets: frozenset[str], shortest: int) -> re.Pattern[str] | None:
     known = {part for each in secrets for part in _parts(each) if len(part) >= shortest}
     # Longest first: one secret may begin with another.
     found = sorted(known, key=lambda each: (-len(each), each))
-    written = [_spellings(each) for each in found]
+    long = [each for each in found if len(each) >= SHORTEST_ANYWHERE]
+    written = [_spellings(each) if each in long else _alone(each) for each in found]
     written += [code for each in found for code in _encoded(each)]
-    written += [_cut_off(each, max(SHORTEST_CUT, shortest)) for each in found]
+    written += [_cut_off(each, max(SHORTEST_ANYWHERE, shortest)) for each in long]
     return re.compile("|".join(written)) if written else None
 
 
@@ -99,6 +105,11 @@ def _parts(secret: str) -> Iterator[str]:
 def _spellings(secret: str) -> str:
     """Return what finds a secret as it is, in JSON, in HTML, in a URL."""
     return "".join(map(_spelling, secret))
+
+
+def _alone(secret: str) -> str:
+    """Return what finds a short secret where it is a word: within an id it is part of a name."""
+    return rf"(?<![\w-]){_spellings(secret)}(?![\w-])"
 
 
 def _cut_off(secret: str, least: int) -> str:
@@ -162,7 +173,7 @@ def words_of(error: BaseException) -> str:
     """
     if isinstance(error, BridgeError):
         return str(error)
-    said = ADDRESS.sub(LEFT_OUT, QUOTED.sub(_without_value, str(error)))
+    said = ADDRESS.sub(LEFT_OUT, QUOTED.sub(_without_value, str(error)[:LONGEST_QUOTED]))
     kind = type(error).__name__
     return f"{kind}: {' '.join(said.split())[:LONGEST_WORDS]}" if said.strip() else kind
 

@@ -175,9 +175,9 @@ class Outbox:
             if not self._start(row, call):
                 return None
         started = time.monotonic()
-        answer = self._sender.send(ready, credentials, without)
+        answer = self._sender.send(ready, credentials)
         took_ms = round((time.monotonic() - started) * 1000)
-        return self._conclude_in_the_end(row, call, judge(vendor, call, answer, took_ms))
+        return self._conclude_in_the_end(row, call, judge(vendor, call, answer, took_ms, without))
 
     def _address(self, row: DeliveryRow) -> str:
         """Return the e-mail address of a delivery's customer, if it is known and may be told."""
@@ -254,6 +254,7 @@ class Outbox:
 
     def _accepted(self, row: DeliveryRow, call: Call, told: Told) -> DeliveryRow | None:
         now = self._clock()
+        told = replace(told, reference=self._redact.for_ids()(told.reference))
         if not self._store.deliveries.tell(row, told, now, asked=call.asks):
             log.warning("lease lost", delivery=row.id)
             self._settle_late(row, call, told)
@@ -261,9 +262,8 @@ class Outbox:
         conversion = self._store.orders.conversion(row.conversion)
         if conversion and conversion.kind is ConversionKind.LEAD and told.status:
             self._intake.refresh_customer(conversion.keys, now)  # sales may have waited for it
-        if call.asks:
-            return replace(row, told=told, in_flight=None)
-        return replace(row, told=told, in_flight=None, failures=0, failing_since=None)
+        row = replace(row, told=told, in_flight=None)
+        return row if call.asks else replace(row, failures=0, failing_since=None)
 
     def _settle_late(self, row: DeliveryRow, call: Call, told: Told) -> None:
         """End the doubt about a call that was taken for lost when its answer came after all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bridge import retry
@@ -46,20 +47,41 @@ INTERRUPTED = Outcome(Unknown("the worker stopped while it was sending"), ambigu
 """What came of a call that was about to be sent when its worker stopped."""
 
 
-def judge(vendor: AnyVendor, call: Call, answer: Response | NoAnswer, took_ms: int) -> Outcome:
-    """Return what came of a call."""
+def judge(
+    vendor: AnyVendor,
+    call: Call,
+    answer: Response | NoAnswer,
+    took_ms: int,
+    redact: Callable[[str], str] = str,
+) -> Outcome:
+    """Return what came of a call; what is kept of the answer is passed through `redact`.
+
+    It is judged as it came: what looks like a secret may be part of an id.
+    """
     if isinstance(answer, Response):
         verdict = vendor.judge(call, answer)
+        shown = replace(answer, body=redact(answer.body))
         return Outcome(
-            verdict,
+            _in_words(
+                verdict, vendor.judge(call, shown), f"{vendor.title} answered {answer.status}"
+            ),
             answer.status,
-            answer.body,
+            shown.body,
             took_ms,
             ambiguous=_is_ambiguous(vendor, call, answer.status),
             well=not (retry.is_retriable(answer.status) or isinstance(verdict, Unknown)),
         )
     verdict = Unknown(answer.reason) if answer.sent else Retry(answer.reason)
     return Outcome(verdict, took_ms=took_ms, ambiguous=answer.sent, well=False)
+
+
+def _in_words(verdict: Verdict, shown: Verdict, words: str) -> Verdict:
+    """Return a verdict in the words of one on what may be shown, as words may be cut anywhere."""
+    if isinstance(verdict, Told):
+        return verdict
+    if type(shown) is not type(verdict) or isinstance(shown, Told):
+        return replace(verdict, reason=words)
+    return replace(verdict, reason=shown.reason)
 
 
 def _is_ambiguous(vendor: AnyVendor, call: Call, status: int) -> bool:

@@ -207,7 +207,7 @@ def test_deliveries_as_json(sold: Bench) -> None:
 
 
 def test_told_is_null_and_a_next_attempt_is_a_time(shop: Bench) -> None:
-    shop.fault("tapfiliate", {"status": 503})
+    shop.fault("tapfiliate", {"status": 429})
     shop.click(CUSTOMER, {"tapfiliate": "click_1"})
     shop.play("invoice.paid")
     rows = {row["vendor"]: row for row in listed("deliveries")}

@@ -32,7 +32,7 @@ def test_doctor_says_who_is_not_called(down: Bench) -> None:
     advice = " ".join(json.loads(printed("doctor", "--json"))["advice"])
     assert "codeqr is not called until" in advice
     assert "CodeQR answered 503" in advice
-    assert "bridge retry --state due" in advice
+    assert "bridge retry --state due --vendor codeqr" in advice
 
 
 def test_what_waits_says_what_for(down: Bench) -> None:
@@ -48,11 +48,14 @@ def test_what_waits_says_what_for(down: Bench) -> None:
     assert (other["state"], other["reason"]) == ("settled", "")
 
 
-@pytest.mark.parametrize("arguments", [(DELIVERY,), ("--state", "due")])
+@pytest.mark.parametrize(
+    "arguments", [(DELIVERY,), ("--state", "due"), ("--state", "due", "--vendor", "codeqr")]
+)
 def test_a_retry_tries_a_paused_vendor_at_once(down: Bench, arguments: tuple[str, ...]) -> None:
     down.vendors.faults.clear()
     down.worker.drain()
     assert down.sales("codeqr") == []
+    assert "0 deliveries are due now" in printed("retry", "--state", "due", "--vendor", "taapit")
     printed("retry", *arguments)
     down.clock.catch_up()
     down.worker.drain()
@@ -74,6 +77,9 @@ def test_an_unknown_outcome_is_found_understood_and_resolved(make: Make) -> None
     assert report["counts"]["deliveries"]["taapit"] == {"unknown": 1}
     assert any("bridge deliveries --state unknown" in each for each in report["advice"])
     assert "bridge resolve" in printed("explain", SALE)
+    assert f"look it up there, then `bridge resolve {delivery} --delivered`" in printed(
+        "show", SALE
+    )
     # A retry would be a guess, and is refused with what to do instead.
     refused = bridge("retry", delivery)
     assert refused.exit_code == 1

@@ -42,6 +42,7 @@ def test_everything_that_is_stored_is_counted(make: Make) -> None:
     assert told[sample("bridge_deliveries", vendor="codeqr", state="settled")] == 1
     assert told[sample("bridge_deliveries", vendor="taapit", state="skipped")] == 1
     assert told[sample("bridge_overdue_seconds", vendor="codeqr")] == 0
+    assert told[sample("bridge_unprocessed_seconds")] == 0
 
 
 def test_a_vendor_that_is_paused_is_seen(make: Make) -> None:

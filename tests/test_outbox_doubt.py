@@ -295,3 +295,15 @@ def test_a_sale_that_a_web_page_hid_is_taken_back(make: Make) -> None:
     made.clock.advance(hours=1)
     made.worker.drain()
     assert [sale["status"] for sale in made.sales("trackdesk")] == ["disapproved"]
+
+
+def test_a_secret_that_is_part_of_an_id_does_not_hide_what_a_vendor_holds(make: Make) -> None:
+    made = make("tapfiliate", BRIDGE_API_KEY="QNjVgZk4", TAPFILIATE_API_KEY="in")
+    made.click(CUSTOMER)
+    made.fault("tapfiliate", {"commit_then_reset": True})
+    made.play(*SALE)
+    made.clock.advance(hours=1)
+    made.worker.drain()
+    assert [each.call.step for each in made.attempts("tapfiliate")] == ["sale", "look_up"]
+    assert state(made, "tapfiliate") == (DeliveryState.SETTLED, "")
+    assert len(made.sales("tapfiliate")) == 1

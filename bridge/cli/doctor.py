@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import click
 
@@ -21,6 +22,8 @@ from bridge.store.rows import EventState
 from bridge.vault import Vault
 from bridge.web import script
 
+# By then a worker has processed an event, if one runs.
+SOON = timedelta(minutes=1)
 SETTINGS = (Column("setting"), Column("value", most=40), Column("meaning", yields=1))
 
 
@@ -106,16 +109,29 @@ def _advice_on_keys(config: Config) -> Iterator[str]:
 
 
 def _advice_on_work(config: Config, store: Store) -> Iterator[str]:
-    events = store.events.count()
-    if failed := events.get(EventState.FAILED):
-        yield f"{some(failed, 'event')} could not be processed: `bridge events --state failed`"
-    for row in store.events.newest(EventState.WAITING, 1):
-        waiting = some(events[EventState.WAITING], "event waits", "events wait")
-        yield f"{waiting}, the newest of them because {row.reason}"
+    yield from _advice_on_events(store)
     yield from _advice_on_parked(config, store)
     for ask in store.asks.troubled()[:3]:
         yield f"{ask.provider} was asked about {ask.subject}: {ask.reason}"
     yield from _advice_on_vendors(config, store)
+    yield from _advice_on_deliveries(config, store)
+
+
+def _advice_on_events(store: Store) -> Iterator[str]:
+    events = store.events.count()
+    if failed := events.get(EventState.FAILED):
+        yield f"{some(failed, 'event')} could not be processed: `bridge events --state failed`"
+    for key in store.events.received(1):
+        oldest = store.events.get(key)
+        if oldest and utc_now() - oldest.received_at > SOON:
+            waiting = some(events[EventState.RECEIVED], "event waits", "events wait")
+            yield f"{waiting} since {shown_time(oldest.received_at)}: is a worker running?"
+    for row in store.events.newest(EventState.WAITING, 1):
+        waiting = some(events[EventState.WAITING], "event waits", "events wait")
+        yield f"{waiting}, the newest of them because {row.reason}"
+
+
+def _advice_on_deliveries(config: Config, store: Store) -> Iterator[str]:
     for vendor, states in store.deliveries.count().items():
         if unknown := states.get("unknown"):
             count = some(unknown, "delivery", "deliveries")
@@ -135,10 +151,9 @@ def _advice_on_vendors(config: Config, store: Store) -> Iterator[str]:
     for vendor in config.vendors:
         gate = store.gates.get(vendor)
         if gate.breaker(utc_now()) is Breaker.OPEN:
-            yield (
-                f"{vendor} is not called until {shown_time(gate.paused_until)} ({gate.reason}); "
-                "what is due there waits: `bridge retry --state due` tries at once"
-            )
+            until = shown_time(gate.paused_until)
+            at_once = f"`bridge retry --state due --vendor {vendor}` tries at once"
+            yield f"{vendor} is not called until {until} ({gate.reason}): {at_once}"
         elif gate.paused_until:
             yield f"{vendor} failed ({gate.reason}); the next call that is due there tries again"
 

@@ -24,20 +24,23 @@ RETRIABLE = [DeliveryState.DEAD, DeliveryState.SKIPPED, DeliveryState.DUE, Deliv
     type=click.Choice([str(each) for each in RETRIABLE]),
     help="All deliveries in this state.",
 )
-def retry(id: str | None, state: str | None) -> None:
+@click.option("--vendor", help="With --state: those to this vendor alone.")
+def retry(id: str | None, state: str | None, vendor: str | None) -> None:
     """Make a delivery, or all of one state, due at once.
 
     Its retries are counted afresh, and a vendor that was paused is tried at once.
     """
     if (id is None) == (state is None):
         raise click.UsageError("give either the ID of a delivery or --state")
+    if vendor and not state:
+        raise click.UsageError("--vendor goes with --state")
     now = datetime.now(UTC)
     with opened() as session:
-        rows = session.store.deliveries.newest(state, MOST) if state else [_retriable(session, id)]
+        rows = _in_state(session, state, vendor) if state else [_retriable(session, id)]
         with session.store.atomic():
             revived = sum(session.store.deliveries.revive(row.id, now) for row in rows)
-            for vendor in {row.vendor for row in rows}:
-                session.store.gates.hurry(vendor, now)
+            for each in {row.vendor for row in rows} | ({vendor} if vendor else set()):
+                session.store.gates.hurry(each, now)
         session.store.ring()
     if id is not None and not revived:
         raise BridgeError(f"{id} is being sent right now: look again in a moment")
@@ -78,6 +81,22 @@ def _resolve(session: Session, row: DeliveryRow, told: Told | None) -> None:
         conversion = store.orders.conversion(row.conversion)
         if told and told.status and conversion and conversion.kind is ConversionKind.LEAD:
             Intake(store, session.config).refresh_customer(conversion.keys, now)
+
+
+def _in_state(session: Session, state: str, vendor: str | None) -> list[DeliveryRow]:
+    """Return the deliveries in a state, to one vendor or to all.
+
+    Of those that are due, only what failed waits for anything but its turn.
+    """
+    if vendor and vendor not in session.config.vendors:
+        known = ", ".join(session.config.vendors) or "none"
+        raise NotFoundError(f"no vendor {vendor!r} is configured (there are: {known})")
+    found = session.store.deliveries.newest(state, MOST)
+    return [
+        row
+        for row in found
+        if row.vendor == (vendor or row.vendor) and (state != DeliveryState.DUE or row.failures)
+    ]
 
 
 def _retriable(session: Session, id: str | None) -> DeliveryRow:

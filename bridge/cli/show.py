@@ -42,6 +42,7 @@ PAYMENTS = (
     Column("reason", below=True),
 )
 LONGEST_SHOWN, MOST_BONDS = 200, 10
+RESOLVE = "bridge resolve {} --delivered` or `--resend"
 
 
 @click.command()
@@ -102,8 +103,10 @@ def _held_up(session: Session, id: str) -> str:
     """Say why nothing is sent as yet, and what to do about it."""
     row = session.store.deliveries.get(id)
     match row.state if row else None:
+        case DeliveryState.SENDING:
+            return "it is being sent right now"
         case DeliveryState.UNKNOWN:
-            remedy = f"nothing is sent before `bridge resolve {id} --delivered` or `--resend`"
+            remedy = f"nothing is sent before `{RESOLVE.format(id)}`"
         case DeliveryState.DEAD:
             remedy = f"nothing is sent before `bridge retry {id}`"
         case DeliveryState.DUE if row and row.in_flight:
@@ -363,6 +366,8 @@ def _print_delivery(row: DeliveryRow, attempts: list[Attempt]) -> None:
     print_line(f"{row.vendor}: {row.state}; told {told_words(row.told)}", style="bold", indent=2)
     if row.reason:
         print_line(row.reason, indent=4)
+    if row.state is DeliveryState.UNKNOWN:
+        print_line(f"look it up there, then `{RESOLVE.format(row.id)}`", indent=4)
     if row.next_attempt_at:
         print_line(f"next attempt at {shown_time(row.next_attempt_at)}", indent=4)
     for each in attempts:

@@ -45,6 +45,11 @@ class StoreCollector(Collector):
         """Yield every metric with its values of now."""
         yield InfoMetricFamily("bridge", "Which bridge runs", {"version": __version__})
         yield _counted("bridge_events", "Events by state", "state", self._store.events.count())
+        yield GaugeMetricFamily(
+            "bridge_unprocessed_seconds",
+            "For how long the event that waits longest has not been processed",
+            value=self._unprocessed(),
+        )
         yield _counted(
             "bridge_conversions", "Conversions by status", "status", self._store.orders.count()
         )
@@ -56,6 +61,11 @@ class StoreCollector(Collector):
                 deliveries.add_metric([vendor, state_name], count)
         yield deliveries
         yield from self._of_vendors()
+
+    def _unprocessed(self) -> float:
+        rows = map(self._store.events.get, self._store.events.received(1))
+        waits = [(self._clock() - row.received_at).total_seconds() for row in rows if row]
+        return max(waits, default=0.0)
 
     def _of_vendors(self) -> Iterable[Metric]:
         overdue = GaugeMetricFamily(
