@@ -70,6 +70,16 @@ class _Local(threading.local):
     doubtful = False  # something is wrong with the connection, or was
 
 
+# Tried again, they come again: whoever waits for the database to mend would wait for ever.
+OUR_MISTAKES = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.NotSupportedError,
+)
+
+
 class SqliteStore:
     """Keep everything in one SQLite file."""
 
@@ -328,8 +338,8 @@ class SqliteStore:
             raise StoreError(f"{self.path}: database is locked ({error})") from error
 
     def _explain(self, error: sqlite3.Error) -> NoReturn:
-        if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError)):
-            raise error  # what was to be written is wrong, not the database: a mistake of ours
+        if isinstance(error, OUR_MISTAKES) and "closed" not in str(error):
+            raise error  # what was to be written is wrong, not the database
         if not _is_busy(error):
             self._doubt()
         raise StoreError(f"{self.path}: {error}{_hint(error, Path(self.path))}") from error
