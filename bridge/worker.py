@@ -82,11 +82,10 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stop` is called; finish what is in flight before returning."""
-        self.take_up()
-        self._store.wait(0)  # from here on no ring is missed
-        log.info("working", vendors=",".join(self._pools) or "none")
+        begun = False
         while not self._stopping.is_set():
             try:
+                begun = begun or self._begin()
                 busy = self.step()
                 pause = 0.0 if busy else self._pause()
             except StoreError as error:
@@ -95,6 +94,12 @@ class Worker:
             if pause and not self._stopping.is_set():
                 self._store.wait(pause)
         self.close()
+
+    def _begin(self) -> bool:
+        self.take_up()
+        self._store.wait(0)  # from here on no ring is missed
+        log.info("working", vendors=",".join(self._pools) or "none")
+        return True
 
     def stop(self) -> None:
         """Ask `run` to return; safe to call from a signal handler or another thread."""
