@@ -173,6 +173,25 @@ def test_poison_is_kept_with_words_to_act_on_and_the_next_goes_through(
         assert "Traceback (most recent call last)" in log.getvalue()
 
 
+class Listing(AcmePay):
+    """Be a provider whose ids are no texts, by mistake."""
+
+    def normalise(self, event: Event) -> list[Payment]:
+        """Make a list of the id of what is poison."""
+        (payment,) = super().normalise(event)
+        poison = event.id == "ev_p"
+        return [replace(payment, id=[payment.id]) if poison else payment]  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer")
+def test_what_a_database_cannot_be_asked_is_no_fault_of_the_database(desk: Desk) -> None:
+    desk.kind = Listing
+    poison = SALE | {"id": "ev_p", "order": "o_9"}
+    assert desk.take(poison, SALE) == [EventState.FAILED, EventState.PROCESSED]
+    (row,) = desk.store.events.newest(EventState.FAILED)
+    assert row.reason.startswith("ProgrammingError: Error binding parameter")
+
+
 def test_poison_is_shown_wherever_one_looks(desk: Desk) -> None:
     desk.take(SALE | {"fail": "a field that is missing"})
     (row,) = listed("events", "--state", "failed")
@@ -294,8 +313,9 @@ def test_the_worker_starts_though_a_parked_order_is_broken(
 # ── the store ────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("started", [True, False], ids=["at work", "at its start"])
 def test_a_store_that_is_busy_for_longer_than_anybody_waits_is_no_fault_of_an_event(
-    desk: Desk, tmp_path: Path
+    desk: Desk, tmp_path: Path, *, started: bool
 ) -> None:
     path = str(tmp_path / "bridge.db")
     impatient = SqliteStore(path, patience=0.05)
@@ -303,13 +323,16 @@ def test_a_store_that_is_busy_for_longer_than_anybody_waits_is_no_fault_of_an_ev
     working = threading.Thread(target=worker.run)
     blocker = sqlite3.connect(path, isolation_level=None, timeout=30)
     with logged() as log:
-        working.start()
-        until(lambda: "working" in log.getvalue(), "the worker to work")
+        if started:
+            working.start()
+            until(lambda: "working" in log.getvalue(), "the worker to work")
         desk.store.events.add(
             desk.config.providers["acmepay"].read(unsigned(json.dumps(SALE))), NOW
         )
         blocker.execute("BEGIN IMMEDIATE")
         desk.store.ring()
+        if not started:
+            working.start()
         until(lambda: "store failed" in log.getvalue(), "a failure of the store")
         assert desk.store.events.count() == {"received": 1}
         blocker.execute("COMMIT")
