@@ -39,6 +39,7 @@ GOOD = {
 def street(tmp_path: Path) -> Iterator[Street]:
     with streets(tmp_path) as opened:
         yield opened
+        opened.settle(most=100_000)
 
 
 def goes_on(street: Street) -> None:
