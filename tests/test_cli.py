@@ -215,7 +215,7 @@ def test_told_is_null_and_a_next_attempt_is_a_time(shop: Bench) -> None:
     assert ISO_UTC.fullmatch(rows["tapfiliate"]["next_attempt_at"])
     assert (rows["codeqr"]["state"], rows["codeqr"]["told"]) == ("skipped", None)
     assert rows["codeqr"]["reason"] == "no click stored for this customer"
-    assert "503" in printed("deliveries", "--state", "due")
+    assert "429" in printed("deliveries", "--state", "due")
 
 
 @pytest.mark.parametrize("name", ["events", "conversions", "deliveries"])
