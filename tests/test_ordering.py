@@ -73,8 +73,10 @@ def working(made: Bench) -> Iterator[None]:
 
 
 def is_quiet(made: Bench) -> bool:
+    if made.store.events.received(1):
+        return False  # looked at first: what it makes due is there by then
     left = {row.state for row in made.store.deliveries.newest()}
-    return not (made.store.events.received(1) or left & {DeliveryState.DUE, DeliveryState.SENDING})
+    return not left & {DeliveryState.DUE, DeliveryState.SENDING}
 
 
 def test_many_workers_make_one_call_at_a_time(make: Make) -> None:
