@@ -129,7 +129,8 @@ def _spelling(each: str) -> str:
     written |= {f"&#{code};", f"&#x{code:x};", f"&#x{code:X};", *("+" if each == " " else "")}
     written |= {each.lower() for each in written if each[0] == "%"}
     # JSON within JSON escapes what is escaped already.
-    return rf"(?:{_any_of(written)}|\\*(?:{_any_of(in_json)}))"
+    deeper = _any_of(in_json).replace("\\\\", "\\\\+")
+    return rf"(?:{_any_of(written)}|\\*(?:{deeper}))"
 
 
 def _any_of(written: Iterable[str]) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
+import json
 import logging
 import sys
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 import structlog
 
 from bridge import logs
+from bridge.errors import StoreError
 from bridge.logs import Redactor
 
 SECRET = "whsec_planted_1234567890"
@@ -117,6 +122,81 @@ def test_the_longest_secret_goes_first() -> None:
 
 def test_what_is_too_short_to_be_a_secret_stays() -> None:
     assert Redactor(["", "a", "abc"])("an abc") == "an abc"
+
+
+def test_a_short_secret_is_hidden_from_people_and_left_in_ids() -> None:
+    redact = Redactor(["acme", SECRET])
+    assert redact(f"acme_1 {SECRET}") == "***_1 ***"
+    assert redact.for_ids()(f"acme_1 {SECRET}") == "acme_1 ***"
+
+
+@pytest.mark.parametrize("end", range(12, len(SECRET)))
+def test_a_secret_that_is_cut_off_is_hidden(end: int) -> None:
+    assert Redactor([SECRET])(f"no {SECRET[:end]}") == "no ***"
+
+
+def test_a_few_first_letters_are_no_secret() -> None:
+    assert Redactor([SECRET])(f"no {SECRET[:11]}") == f"no {SECRET[:11]}"
+
+
+@pytest.mark.parametrize(
+    "odd", ["a\"b<c>&'d/e+f=%41 gh", "%2541%41&amp;&lt;xyz", "\\\\n\\u0041xyzäöü🧾"]
+)
+def test_a_secret_of_odd_letters_is_found_as_it_is_and_escaped(odd: str) -> None:
+    redact = Redactor([odd])
+    once = json.dumps(odd)[1:-1]
+    written = (odd, once, json.dumps(once)[1:-1], html.escape(odd), quote(odd, safe=""))
+    for text in written:
+        assert redact(f"<{text}>") == "<***>", text
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_a_secret_in_base64_is_hidden(before: int) -> None:
+    text = base64.b64encode(b"u" * before + SECRET.encode() + b":").decode()
+    hidden = Redactor([SECRET])(text)
+    assert logs.HIDDEN in hidden
+    assert len(hidden) < 12
+
+
+# ── exceptions ───────────────────────────────────────────────────────────────────────────────────
+
+WORDS: list[tuple[Exception, str]] = [
+    (KeyError("amount"), "KeyError: 'amount'"),
+    (KeyError("Jane Doe"), "KeyError: '…'"),
+    (ValueError("no 'jane@example.com' in \"a b\""), "ValueError: no '…' in \"…\""),
+    (ValueError("it can't read 'x y' nor 'z'"), "ValueError: it can't read '…' nor 'z'"),
+    (ValueError("of jane@example.com, too"), "ValueError: of … too"),
+    (ValueError("two\nlines"), "ValueError: two lines"),
+    (ValueError(), "ValueError"),
+    (AttributeError("'dict' object has no attribute 'x'"),
+     "AttributeError: 'dict' object has no attribute 'x'"),
+    (StoreError("bridge.db: 'disk' is full"), "bridge.db: 'disk' is full"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "words"), WORDS, ids=[words for _, words in WORDS])
+def test_an_error_is_told_without_values(error: Exception, words: str) -> None:
+    assert logs.words_of(error) == words
+
+
+def test_what_stands_behind_an_error_is_told_likewise() -> None:
+    name = "".join(["jane", " ", "doe"])  # source lines are told as they are
+    try:
+        try:
+            int(name)
+        except ValueError as error:
+            raise LookupError(f"no {name!r} here") from error
+    except LookupError as error:
+        said = logs.told(error)
+    assert "jane" not in said.lower()
+    assert said.count("Traceback (most recent call last)") == 2
+    assert said.endswith("LookupError: no '…' here")
+
+
+def test_errors_behind_each_other_in_a_circle_come_to_an_end() -> None:
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert logs.told(one).count("ValueError") == 2
 
 
 def test_a_file_gets_logfmt(monkeypatch: pytest.MonkeyPatch) -> None:
