@@ -124,10 +124,11 @@ def test_what_is_too_short_to_be_a_secret_stays() -> None:
     assert Redactor(["", "a", "abc"])("an abc") == "an abc"
 
 
-def test_a_short_secret_is_hidden_from_people_and_left_in_ids() -> None:
+def test_a_short_secret_is_hidden_where_it_stands_alone() -> None:
     redact = Redactor(["acme", SECRET])
-    assert redact(f"acme_1 {SECRET}") == "***_1 ***"
-    assert redact.for_ids()(f"acme_1 {SECRET}") == "acme_1 ***"
+    assert redact(f"Bearer acme, 'acme'. acme_1 {SECRET}") == "Bearer ***, '***'. acme_1 ***"
+    assert redact.for_ids()(f"acme {SECRET}") == "acme ***"
+    assert redact.plain({"acme": ["acme", 4900]}) == {"acme": ["***", 4900]}
 
 
 @pytest.mark.parametrize("end", range(12, len(SECRET)))
