@@ -22,6 +22,8 @@ from pages import KEY, ORIGIN, PAGE, SERVER
 from typing_in import bridge
 from werkzeug.test import TestResponse
 
+from bridge.cli.fixture_changes import change
+from bridge.cli.fixture_files import FixtureFile
 from bridge.errors import BridgeError
 from bridge.http import Sender
 from bridge.model import WebhookRequest
@@ -36,7 +38,7 @@ VENDORS = ("taapit", "trackdesk")
 ENDED = {EventState.PROCESSED, EventState.IGNORED, EventState.WAITING, EventState.FAILED}
 # Where each provider says which event it is; Shopify says it in a header.
 IDS = {"stripe": "id", "paddle": "event_id", "paddle_classic": "alert_id"}
-MOST_SHOWN = 5
+MOST_SHOWN, TOGETHER = 5, 25
 SHOPIFY_ID = "x-shopify-webhook-id"
 
 
@@ -57,13 +59,17 @@ class Street:
     # ── coming in ──
 
     def values(self, case: Case) -> tuple[Any, dict[str, str]]:
-        """Return a fixture's values and headers, as an event that never came before."""
+        """Return a fixture's values and headers, as an event that never came before.
+
+        So many events in a row may be of one order; those after them are of another.
+        """
         self.sent += 1
-        headers = dict(case.request.headers)
-        form = not case.body.startswith("{")
-        values = (
-            dict(parse_qsl(case.body, keep_blank_values=True)) if form else json.loads(case.body)
-        )
+        (path,) = case.folder.glob("body.*")
+        file = FixtureFile(path, case.provider, case.body, dict(case.request.headers))
+        (file,) = change([file], [], fresh=f"{self.sent // TOGETHER:08x}")
+        headers = dict(file.headers)
+        values = dict(parse_qsl(file.body, keep_blank_values=True)) if file.is_form else None
+        values = values or json.loads(file.body)
         if case.provider in IDS:
             values[IDS[case.provider]] = str(self.sent)
         else:
