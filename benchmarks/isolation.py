@@ -1,0 +1,125 @@
+"""Does one vendor that is down slow the others? python benchmarks/isolation.py [ROUNDS] [SALES]
+
+Each round runs a bridge with all vendors well, one with CodeQR refusing every connection, and one
+with CodeQR taking every call and answering none (each waits for its time-out of 25 seconds), in
+turn, and sends each the same sales at a steady pace. Prints for each the median time from the
+webhook being stored to the call being accepted, over the other four vendors, and the ratio to the
+run with all well of the same round.
+"""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import requests
+import stage
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+DOWN = "codeqr"
+OTHERS = [name for name in stage.VENDORS if name != DOWN]
+PACE_SECONDS = 0.1
+TIMES = """
+    SELECT (julianday(attempts.at) - julianday(events.received_at)) * 86400000
+    FROM attempts
+    JOIN deliveries ON deliveries.id = attempts.delivery
+    JOIN conversions ON conversions.id = deliveries.conversion
+    JOIN events ON events.id = 'evt_' || substr(conversions.id, 8)
+    WHERE attempts.outcome = 'accepted' AND deliveries.vendor = ?
+"""
+LEFT = "SELECT count(*) FROM deliveries WHERE state != 'settled' AND vendor != ?"
+ALL = "SELECT count(*) FROM deliveries WHERE vendor != ?"
+
+
+def main(rounds: int, sales: int) -> None:
+    """Print the table."""
+    found: dict[str, list[dict[str, float]]] = {"all well": [], "refuses": [], "hangs": []}
+    with tempfile.TemporaryDirectory(prefix="bridge-isolation-") as name, hanging() as hangs:
+        folder = Path(name)
+        addresses = {"refuses": f"http://127.0.0.1:{stage.free_port()}", "hangs": hangs}
+        with stage.sandbox(folder) as vendors:
+            for number in track(range(rounds), "rounds", transient=True):
+                for mode, medians in found.items():
+                    down = (
+                        {f"{DOWN.upper()}_BASE_URL": addresses[mode]} if mode in addresses else {}
+                    )
+                    medians.append(measure(folder / f"{number}-{mode}", vendors, sales, down))
+    show(found)
+
+
+def measure(folder: Path, vendors: str, sales: int, settings: dict[str, str]) -> dict[str, float]:
+    """Return each other vendor's median time in milliseconds."""
+    requests.delete(f"{vendors}/ledger", timeout=10).raise_for_status()
+    with stage.bridge(folder, vendors, **settings) as url:
+        shop = stage.Shop(url)
+        for _ in range(sales):
+            shop.sell()
+            time.sleep(PACE_SECONDS)
+        with closing(sqlite3.connect(folder / "bridge.db", isolation_level=None)) as db:
+            stage.wait(lambda: _is_told(db, sales), "the other vendors to be told")
+            return {
+                vendor: statistics.median(row[0] for row in db.execute(TIMES, [vendor]))
+                for vendor in OTHERS
+            }
+
+
+def _is_told(db: sqlite3.Connection, sales: int) -> bool:
+    (known,), (left,) = (db.execute(sql, [DOWN]).fetchone() for sql in (ALL, LEFT))
+    return bool(known == sales * len(OTHERS) and left == 0)
+
+
+@contextmanager
+def hanging() -> Iterator[str]:
+    """Take connections and never answer."""
+    held: list[socket.socket] = []
+
+    def take() -> None:
+        with suppress(OSError):
+            while True:
+                held.append(server.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
+        thread = threading.Thread(target=take)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in held:
+                connection.close()
+
+
+def show(found: dict[str, list[dict[str, float]]]) -> None:
+    """Print medians over the rounds, and of the ratios within each round."""
+    table = Table("CodeQR", *OTHERS, "all four", "ratio to all well")
+    well = [overall(each) for each in found["all well"]]
+    for mode, rounds in found.items():
+        ratios = [overall(each) / base for each, base in zip(rounds, well, strict=True)]
+        table.add_row(
+            mode,
+            *(f"{statistics.median(each[name] for each in rounds):.1f} ms" for name in OTHERS),
+            f"{statistics.median(map(overall, rounds)):.1f} ms",
+            f"{statistics.median(ratios):.2f}",
+        )
+    Console().print(table)
+
+
+def overall(medians: dict[str, float]) -> float:
+    """Return what is typical of the four."""
+    return statistics.mean(medians.values())
+
+
+if __name__ == "__main__":
+    given = [int(each) for each in sys.argv[1:]]
+    main(*(given + [5, 100][len(given) :]))
