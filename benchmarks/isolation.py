@@ -4,7 +4,7 @@ Each round runs a bridge without CodeQR, one with CodeQR well, one with CodeQR r
 connection, and one with CodeQR taking every call and answering none (each waits for its time-out of
 25 seconds), in turn, and sends each the same sales at a steady pace. Prints for each the median
 time from the webhook being stored to the call being accepted, over the other four vendors, and the
-ratio to the run without CodeQR of the same round.
+ratios to the run without CodeQR and to that with CodeQR well, of the same round.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from rich.table import Table
 DOWN = "codeqr"
 OTHERS = [name for name in stage.VENDORS if name != DOWN]
 MODES = ("not there", "well", "refuses", "hangs")
+BASES = ("not there", "well")
 PACE_SECONDS = 0.1
 TIMES = """
     SELECT (julianday(attempts.at) - julianday(events.received_at)) * 86400000
@@ -107,17 +108,21 @@ def hanging() -> Iterator[str]:
 
 def show(found: dict[str, list[dict[str, float]]]) -> None:
     """Print medians over the rounds, and of the ratios within each round."""
-    table = Table("CodeQR", *OTHERS, "all four", "ratio")
-    alone = [overall(each) for each in found[MODES[0]]]
+    table = Table("CodeQR", *OTHERS, "all four", *(f"to {mode}" for mode in BASES))
     for mode, rounds in found.items():
-        ratios = [overall(each) / base for each, base in zip(rounds, alone, strict=True)]
         table.add_row(
             mode,
             *(f"{statistics.median(each[name] for each in rounds):.1f} ms" for name in OTHERS),
             f"{statistics.median(map(overall, rounds)):.1f} ms",
-            f"{statistics.median(ratios):.2f}",
+            *(f"{ratio(rounds, found[base]):.2f}" for base in BASES),
         )
     Console().print(table)
+
+
+def ratio(rounds: list[dict[str, float]], bases: list[dict[str, float]]) -> float:
+    """Return the median ratio of runs to others of the same rounds."""
+    pairs = zip(rounds, bases, strict=True)
+    return statistics.median(overall(each) / overall(base) for each, base in pairs)
 
 
 def overall(medians: dict[str, float]) -> float:
