@@ -51,7 +51,19 @@ class BridgeSettings(BaseSettings):
     database_url: SecretStr = Field(
         SecretStr("sqlite:///bridge.db"),
         alias="DATABASE_URL",
-        description="where the ledger is kept: `sqlite:///file`",
+        description="where the ledger is kept: `sqlite:///file` or "
+        "`postgres://user:password@host/database`, with `?sslmode=require` and the like",
+    )
+    database_pool: int = Field(
+        4,
+        ge=1,
+        description="PostgreSQL: connections of a process at most; one that works takes one more "
+        "to be woken (a web process and a worker: 9, and twice that while they are replaced)",
+    )
+    database_listen: bool = Field(
+        True,
+        description="PostgreSQL: `0` behind a pooler that lends a connection for a transaction: "
+        "workers look for work every second instead of being woken",
     )
     api_key: SecretStr | None = Field(None, description="key of the click API, for your server")
     publishable_key: str | None = Field(

@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any, TypeVar
 
+import postgres
+
 from bridge.model import Call, Conversion, ConversionKind, Event, Payment, PaymentKind, Status, Told
 from bridge.money import Money
 from bridge.store import Store, open_store
@@ -24,9 +26,13 @@ LATER = NOW + timedelta(minutes=1)
 VENDOR = "acme"
 
 # Every database that keeps bridge's promises: its name, and its address in a folder of the test's.
+# Where it takes long to migrate, it is migrated already.
 FACTORIES: dict[str, Callable[[Path], str]] = {
     "sqlite": lambda folder: f"sqlite:///{folder / 'bridge.db'}",
+    "postgres": lambda _: postgres.fresh(),
 }
+# The same, with nothing in it.
+EMPTY: dict[str, Callable[[Path], str]] = FACTORIES | {"postgres": lambda _: postgres.empty()}
 
 
 @contextmanager

@@ -8,7 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stores import FACTORIES, LATER, NOW, a_payment, an_event, ended, opened, process, together
+from stores import (
+    EMPTY,
+    FACTORIES,
+    LATER,
+    NOW,
+    a_payment,
+    an_event,
+    ended,
+    opened,
+    process,
+    together,
+)
 
 from bridge.errors import ConfigError, StoreError
 from bridge.model import Event
@@ -24,6 +35,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return FACTORIES[request.param](tmp_path)
 
 
+@pytest.fixture(params=EMPTY)
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return EMPTY[request.param](tmp_path)
+
+
 @pytest.fixture
 def store(url: str) -> Iterator[Store]:
     with opened(url) as store:
@@ -33,27 +49,27 @@ def store(url: str) -> Iterator[Store]:
 # ── the schema ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_migrates_once(url: str) -> None:
-    with opened(url, migrated=False) as store:
+def test_migrates_once(empty: str) -> None:
+    with opened(empty, migrated=False) as store:
         assert store.migrate()
         assert store.migrate() == []
         store.check()
 
 
-def test_many_threads_migrate_at_once(url: str) -> None:
-    with opened(url, migrated=False) as store:
+def test_many_threads_migrate_at_once(empty: str) -> None:
+    with opened(empty, migrated=False) as store:
         ran = together(12, lambda _: store.migrate())
         assert sum(map(bool, ran)) == 1
         store.check()
 
 
-def test_many_processes_migrate_at_once(url: str) -> None:
-    running = [process("print(bool(store.migrate())); store.close()", url) for _ in range(4)]
+def test_many_processes_migrate_at_once(empty: str) -> None:
+    running = [process("print(bool(store.migrate())); store.close()", empty) for _ in range(4)]
     assert sorted(map(ended, running)) == [(0, "False")] * 3 + [(0, "True")]
 
 
-def test_a_store_that_is_not_migrated_says_so(url: str) -> None:
-    with opened(url, migrated=False) as store:
+def test_a_store_that_is_not_migrated_says_so(empty: str) -> None:
+    with opened(empty, migrated=False) as store:
         with pytest.raises(StoreError, match="bridge migrate"):
             store.check()
         with pytest.raises(StoreError, match="bridge migrate"):
@@ -278,8 +294,10 @@ def test_many_rings_wake_once(store: Store) -> None:
     assert not store.wait(0)
 
 
-def test_wakes_only_who_waits_for_this_database(store: Store, tmp_path: Path) -> None:
-    with opened(f"sqlite:///{tmp_path / 'other.db'}") as other:
-        assert not other.wait(0)
+@pytest.mark.parametrize("other", FACTORIES)
+def test_wakes_only_who_waits_for_this_database(store: Store, tmp_path: Path, other: str) -> None:
+    (folder := tmp_path / "other").mkdir()
+    with opened(FACTORIES[other](folder)) as elsewhere:
+        assert not elsewhere.wait(0)
         store.ring()
-        assert not other.wait(0)
+        assert not elsewhere.wait(0)

@@ -6,6 +6,7 @@ What one acknowledges is on disk; what belongs together is written together, in 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from importlib import import_module
 from typing import Protocol
 
 from bridge.errors import ConfigError
@@ -22,6 +23,7 @@ from bridge.store.requests import Requests
 from bridge.store.sqlite import SqliteStore
 
 SQLITE = "sqlite:///"
+POSTGRES = ("postgres://", "postgresql://")
 
 
 class Store(Protocol):
@@ -44,8 +46,12 @@ class Store(Protocol):
     def check(self, *, writable: bool = False) -> None:
         """Raise StoreError unless the schema is up to date and, if asked, a write succeeds."""
 
-    def atomic(self) -> AbstractContextManager[None]:
-        """Run a block in one transaction that other writers wait for; nested blocks join it."""
+    def atomic(self, vendor: str = "") -> AbstractContextManager[None]:
+        """Run a block in one transaction that other writers wait for; nested blocks join it.
+
+        Where it only touches a vendor's gate, deliveries and attempts, and that vendor is named,
+        writers for other vendors need not wait.
+        """
 
     def ring(self) -> None:
         """Wake the workers: something is to be done."""
@@ -62,15 +68,34 @@ class Store(Protocol):
 
 # A worker can wait for other writers; a provider that sends a webhook soon hangs up.
 PATIENCE, WEB_PATIENCE = 20.0, 4.0
+# A small plan of PostgreSQL has 20 connections: a web process and a worker, which has one more to
+# be woken, take 9, and while they are being replaced there may be twice as many.
+POOL = 4
 
 
-def open_store(url: str, patience: float = PATIENCE, *, bulk: bool = False) -> Store:
+def open_store(
+    url: str,
+    patience: float = PATIENCE,
+    *,
+    bulk: bool = False,
+    pool: int = POOL,
+    listen: bool = True,
+) -> Store:
     """Open the store at a DATABASE_URL; raise ConfigError for an address nothing here can open.
 
     `patience` is how many seconds a write waits for other writers before it fails; `bulk` gives
-    room to somebody who writes much.
+    room to somebody who writes much. On PostgreSQL, `pool` is how many connections a process has
+    at most, and `listen` whether it may have one more, to be woken by others.
     """
+    if url.startswith(POSTGRES):
+        # psycopg takes long to load: only who needs it waits for it.
+        postgres = import_module("bridge.store.postgres")
+        store: Store = postgres.PostgresStore(url, patience, pool=pool, listen=listen)
+        return store
     if url.startswith(SQLITE) and url != SQLITE:
         return SqliteStore(url.removeprefix(SQLITE), patience, bulk=bulk)
     scheme = url.partition(":")[0]
-    raise ConfigError(f"DATABASE_URL begins with {scheme!r}: it must be sqlite:///path/to/file.db")
+    raise ConfigError(
+        f"DATABASE_URL begins with {scheme!r}: it must be sqlite:///path/to/file.db "
+        "or postgres://user:password@host/database"
+    )

@@ -21,6 +21,7 @@ from bridge.store.sets import ALIASES, companions, find_all
 MOST_BONDS = 100
 # Nobody needs to hear more claims of one key; what was stored under it is found all the same.
 MOST_CLAIMS = 500
+EVERY = 2**31
 # Nobody shares a browser with others who have so many ids.
 MOST_SHARING = 30
 
@@ -208,7 +209,7 @@ class Bonds:
         while waiting:
             key = waiting.pop()
             seen.add(key)
-            rows = self._trusted(key, -1 if is_hard(key) else MOST_BONDS + 2)
+            rows = self._trusted(key, EVERY if is_hard(key) else MOST_BONDS + 2)
             if not is_hard(key) and len(rows) > MOST_BONDS:
                 public.add(key)
                 if len(rows) > MOST_BONDS + 1:
@@ -218,7 +219,7 @@ class Bonds:
                 waiting |= bonds[row["id"]].keys - seen
         return list(bonds.values()), public
 
-    def _of(self, key: str, most: int = -1) -> list[Row]:
+    def _of(self, key: str, most: int = EVERY) -> list[Row]:
         return self._db.query(
             """SELECT bonds.* FROM bond_keys JOIN bonds ON bonds.id = bond_keys.bond
                WHERE bond_keys.key = :key ORDER BY bonds.said_at LIMIT :most""",

@@ -139,21 +139,22 @@ class Customers:
 
         At most so many; returns how many. A visit says nothing of whose a browser is.
         """
+        held = self._db.dialect.elements.format("clicks.keys")
         rows = self._db.query(
-            """SELECT DISTINCT clicks.id, clicks.keys FROM click_keys
+            f"""SELECT DISTINCT clicks.id, clicks.keys FROM click_keys
                JOIN clicks ON clicks.id = click_keys.click
                WHERE click_keys.key >= 'anonymous:' AND click_keys.key < 'anonymous;'
                    AND clicks.captured_at < :before
                    AND NOT EXISTS (
-                       SELECT 1 FROM json_each(clicks.keys) AS held
-                       WHERE held.value < 'anonymous:' OR held.value >= 'anonymous;'
+                       SELECT 1 FROM {held} AS held
+                       WHERE held.value NOT LIKE 'anonymous:%'
                            OR EXISTS (SELECT 1 FROM bond_keys WHERE key = held.value)
                            OR EXISTS (
                                SELECT 1 FROM conversion_keys
                                JOIN conversions ON conversions.id = conversion_keys.conversion
                                WHERE conversion_keys.key = held.value
                                    AND conversions.kind != 'pageview'))
-               LIMIT :most""",
+               LIMIT :most""",  # noqa: S608
             {"before": iso(before), "most": most},
         )
         for row in rows:

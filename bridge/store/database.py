@@ -8,6 +8,7 @@ from functools import cache
 from itertools import chain
 from typing import Protocol
 
+from bridge.store.dialect import Dialect
 from bridge.store.rows import Row
 
 # Databases limit how many parameters a statement may have.
@@ -15,7 +16,12 @@ MOST_AT_ONCE = 400
 
 
 class Database(Protocol):
-    """Run SQL with `:named` parameters, in transactions that may nest."""
+    """Run SQL with `:named` parameters, in transactions that may nest.
+
+    What only one of the databases understands is in `dialect`.
+    """
+
+    dialect: Dialect
 
     def query(self, sql: str, params: Mapping[str, object] | None = None) -> list[Row]:
         """Return the rows that a statement gives; raise StoreError."""
@@ -23,8 +29,15 @@ class Database(Protocol):
     def execute(self, sql: str, params: Mapping[str, object] | None = None) -> int:
         """Run a statement and return how many rows it changed; raise StoreError."""
 
-    def atomic(self) -> AbstractContextManager[None]:
-        """Run a block in one transaction, which other writers wait for; nested blocks join it."""
+    def append(self, sql: str, params: Mapping[str, object] | None = None) -> int:
+        """Run an INSERT that waits for no other writer, as it depends on nothing they do."""
+
+    def atomic(self, vendor: str = "") -> AbstractContextManager[None]:
+        """Run a block in one transaction, which other writers wait for; nested blocks join it.
+
+        One that only touches a vendor's gate, deliveries and attempts may name the vendor: then
+        writers for other vendors need not wait.
+        """
 
 
 def query_for(

@@ -42,12 +42,17 @@ class Deliveries:
                        (id, conversion, vendor, state, next_attempt_at, updated_at)
                    VALUES (:id, :conversion, :vendor, 'due', :now, :now)
                    ON CONFLICT (id) DO UPDATE SET
-                       again = CASE WHEN state IN ('sending', 'unknown') THEN 1 ELSE 0 END,
-                       next_attempt_at = CASE WHEN state IN ('due', 'sending', 'unknown')
+                       again = CASE WHEN deliveries.state IN ('sending', 'unknown') THEN 1
+                           ELSE 0 END,
+                       next_attempt_at = CASE
+                           WHEN deliveries.state IN ('due', 'sending', 'unknown')
                            THEN deliveries.next_attempt_at ELSE :now END,
-                       failures = CASE WHEN state = 'dead' THEN 0 ELSE failures END,
-                       failing_since = CASE WHEN state = 'dead' THEN NULL ELSE failing_since END,
-                       state = CASE WHEN state IN ('sending', 'unknown') THEN state ELSE 'due' END,
+                       failures = CASE WHEN deliveries.state = 'dead' THEN 0
+                           ELSE deliveries.failures END,
+                       failing_since = CASE WHEN deliveries.state = 'dead' THEN NULL
+                           ELSE deliveries.failing_since END,
+                       state = CASE WHEN deliveries.state IN ('sending', 'unknown')
+                           THEN deliveries.state ELSE 'due' END,
                        updated_at = :now""",
                 {
                     "id": f"{conversion}@{vendor}",
@@ -64,27 +69,21 @@ class Deliveries:
         soonest = self.next_at([vendor])
         if soonest is None or soonest > now:
             return []  # only a write has to wait for other writers
+        times, passing = {"now": iso(now), "until": iso(until)}, self._db.dialect.skip_locked
         rows = self._db.query(
-            """UPDATE deliveries SET state = 'sending', lease = :token, leased_until = :until
+            f"""UPDATE deliveries SET state = 'sending', lease = :token, leased_until = :until
                WHERE id IN (
-                   SELECT id FROM (
+                   WITH lost AS MATERIALIZED (
                        SELECT id FROM deliveries
                        WHERE vendor = :vendor AND state = 'sending' AND leased_until <= :now
-                       ORDER BY leased_until LIMIT :limit) AS lost
-                   UNION ALL
-                   SELECT id FROM (
+                       ORDER BY leased_until LIMIT :limit {passing}),
+                   due AS MATERIALIZED (
                        SELECT id FROM deliveries
                        WHERE vendor = :vendor AND state = 'due' AND next_attempt_at <= :now
-                       ORDER BY next_attempt_at LIMIT :limit) AS due
-                   LIMIT :limit)
-               RETURNING *""",
-            {
-                "vendor": vendor,
-                "now": iso(now),
-                "until": iso(until),
-                "token": token,
-                "limit": limit,
-            },
+                       ORDER BY next_attempt_at LIMIT :limit {passing})
+                   SELECT id FROM lost UNION ALL SELECT id FROM due LIMIT :limit)
+               RETURNING *""",  # noqa: S608
+            {"vendor": vendor, "token": token, "limit": limit, **times},
         )
         rows.sort(key=lambda row: (row["next_attempt_at"] or "", row["id"]))
         return [each for row in rows if (each := self._readable(row, now))]
@@ -112,24 +111,26 @@ class Deliveries:
 
     def record(self, attempt: Attempt) -> None:
         """Add an attempt to the history; nothing where its delivery was merged into another."""
-        self._db.execute(
-            """INSERT INTO attempts (delivery, number, at, call, outcome, reason, status, answer,
-                   took_ms)
-               SELECT id, (SELECT coalesce(max(number), 0) + 1 FROM attempts
-                   WHERE delivery = :delivery), :at, :call, :outcome, :reason, :status, :answer,
-                   :took_ms
-               FROM deliveries WHERE id = :delivery""",
-            {
-                "delivery": attempt.delivery,
-                "at": iso(attempt.at),
-                "call": dump(attempt.call),
-                "outcome": attempt.outcome,
-                "reason": attempt.reason,
-                "status": attempt.status,
-                "answer": attempt.answer,
-                "took_ms": attempt.took_ms,
-            },
-        )
+        vendor = attempt.delivery.rpartition("@")[2]
+        with self._db.atomic(vendor):  # who numbers another one waits
+            self._db.execute(
+                """INSERT INTO attempts (delivery, number, at, call, outcome, reason, status,
+                       answer, took_ms)
+                   SELECT id, (SELECT coalesce(max(number), 0) + 1 FROM attempts
+                       WHERE delivery = :delivery), :at, :call, :outcome, :reason,
+                       CAST(:status AS INTEGER), :answer, :took_ms
+                   FROM deliveries WHERE id = :delivery""",
+                {
+                    "delivery": attempt.delivery,
+                    "at": iso(attempt.at),
+                    "call": dump(attempt.call),
+                    "outcome": attempt.outcome,
+                    "reason": attempt.reason,
+                    "status": attempt.status,
+                    "answer": attempt.answer,
+                    "took_ms": attempt.took_ms,
+                },
+            )
 
     def tell(self, row: DeliveryRow, told: Told, now: datetime, *, asked: bool = False) -> bool:
         """Record what the vendor has accepted, while keeping the lease.
@@ -164,10 +165,10 @@ class Deliveries:
         return self._held(
             row,
             """state = CASE WHEN again = 1 AND :state != 'unknown' THEN 'due' ELSE :state END,
-               next_attempt_at = CASE WHEN again = 1 AND :state != 'unknown' AND :next_at IS NULL
-                   THEN :now ELSE :next_at END,
+               next_attempt_at = CASE WHEN again = 1 AND :state != 'unknown'
+                   AND CAST(:next_at AS TEXT) IS NULL THEN :now ELSE :next_at END,
                again = CASE WHEN :state = 'unknown' THEN again ELSE 0 END,
-               reason = :reason, told = coalesce(:told, told),
+               reason = :reason, told = coalesce(CAST(:told AS TEXT), told),
                in_flight = CASE WHEN :keep_call = 1 THEN in_flight ELSE '' END,
                attempts = attempts + :failed,
                failures = CASE WHEN :failed = 1 THEN failures + 1 ELSE 0 END,
@@ -221,8 +222,8 @@ class Deliveries:
         return bool(
             self._db.execute(
                 """UPDATE deliveries SET state = 'due', next_attempt_at = :now, in_flight = '',
-                       told = coalesce(:told, told), failures = 0, failing_since = NULL,
-                       reason = '', again = 0, updated_at = :now
+                       told = coalesce(CAST(:told AS TEXT), told), failures = 0,
+                       failing_since = NULL, reason = '', again = 0, updated_at = :now
                    WHERE id = :id AND state = 'unknown' AND updated_at = :seen_at""",
                 {
                     "id": row.id,

@@ -28,7 +28,7 @@ class Events:
         The body of one that means nothing to us serves no purpose, and is not kept.
         """
         state = EventState.IGNORED if event.ignored else EventState.RECEIVED
-        added = self._db.execute(
+        added = self._db.append(
             """INSERT INTO events (key, provider, id, type, account, state, reason,
                    occurred_at, received_at, test, fetched, waits_for, ignored, body)
                VALUES (:key, :provider, :id, :type, :account, :state, :reason,

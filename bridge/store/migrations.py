@@ -1,11 +1,17 @@
-"""The schema, as numbered steps; each runs once, in one transaction with the record that it ran."""
+"""The schema, as numbered steps; each runs once, in one transaction with the record that it ran.
+
+The first four moved what SQLite held before them; PostgreSQL, which came later, takes only what
+they make (`bridge.store.schema`). A later step is `shared`: written once, for both.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
 from itertools import chain, groupby
 from operator import itemgetter
 
@@ -16,15 +22,58 @@ from bridge import identity
 from bridge.codec import dumps, loads
 from bridge.identity import Bond
 from bridge.ledger.orders import Sets
+from bridge.store import database
 from bridge.store.bonds import MOST_BONDS
+from bridge.store.dialect import SQLITE
+from bridge.store.rows import Row
 
 migrations = Migrations("bridge")
+Step = Callable[[database.Database], None]
+# The steps that run on every database, by their names.
+SHARED: dict[str, Step] = {}
+
+
+def shared(step: Step) -> Step:
+    """Add a step for every database: its statements are written for SQLite, and translated."""
+
+    @wraps(step)
+    def on_sqlite(db: Database) -> None:
+        step(Handle(db))
+
+    migrations()(on_sqlite)
+    SHARED[step.__name__] = step
+    return step
+
+
+class Handle:
+    """Give a step SQLite as `bridge.store.database` describes it."""
+
+    dialect = SQLITE
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def query(self, sql: str, params: Mapping[str, object] | None = None) -> list[Row]:
+        """Return the rows that a statement gives."""
+        return list(self._db.query(sql, dict(params or {})))
+
+    def execute(self, sql: str, params: Mapping[str, object] | None = None) -> int:
+        """Run a statement and return how many rows it changed."""
+        return self._db.execute(sql, dict(params or {})).rowcount
+
+    append = execute
+
+    @contextmanager
+    def atomic(self, vendor: str = "") -> Iterator[None]:
+        """Run a block within the transaction of all steps."""
+        with self._db.atomic():
+            yield
 
 
 @migrations()
 def m001_the_spine(db: Database) -> None:
     """Create events, the ledger, customers, deliveries."""
-    for statement in filter(str.strip, _SPINE.split(";")):
+    for statement in filter(str.strip, SPINE.split(";")):
         db.execute(statement)
     db.execute("INSERT INTO facts VALUES ('email_key', ?)", [secrets.token_hex(32)])
 
@@ -32,7 +81,7 @@ def m001_the_spine(db: Database) -> None:
 @migrations()
 def m002_persons(db: Database) -> None:
     """Let everything that speaks of a person be found, and drop bodies that serve no purpose."""
-    for statement in filter(str.strip, _PERSONS.split(";")):
+    for statement in filter(str.strip, PERSONS.split(";")):
         db.execute(statement)
     payments = db.execute("SELECT event, body FROM payments").fetchall()
     known = {(event, key) for event, body in payments for key in loads(body).get("keys", ())}
@@ -47,7 +96,7 @@ def m002_persons(db: Database) -> None:
 @migrations()
 def m003_identity(db: Database) -> None:
     """Keep what was said of who is who, and find clicks by all of their keys."""
-    for statement in filter(str.strip, _IDENTITY.split(";")):
+    for statement in filter(str.strip, IDENTITY.split(";")):
         db.execute(statement)
     if db.execute("SELECT 1 FROM aliases WHERE key LIKE 'email:%' LIMIT 1").fetchone():
         db.execute("INSERT INTO facts VALUES ('email_key_unsettled', '1')")
@@ -56,13 +105,13 @@ def m003_identity(db: Database) -> None:
     _insert(db, "click_keys", [(key, id) for id, keys in under for key in keys])
     said = _sets_of(db, "SELECT event, key FROM event_keys")
     _bind(db, said.union(keys for _, keys in under))
-    db.execute("CREATE INDEX bond_keys_by_bond ON bond_keys (bond)")
+    db.execute(BONDS_INDEX)
 
 
 @migrations()
 def m004_gates(db: Database) -> None:
     """Keep how each vendor's last calls went, and when it may be called again."""
-    db.execute(_GATES)
+    db.execute(GATES)
 
 
 def _bind(db: Database, said: set[tuple[str, ...]]) -> None:
@@ -118,7 +167,9 @@ def _is_test(body: str) -> bool:
     return bool(loads(body).get("test"))
 
 
-_SPINE = """
+BONDS_INDEX = "CREATE INDEX bond_keys_by_bond ON bond_keys (bond)"
+
+SPINE = """
 CREATE TABLE facts (
     name TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -253,7 +304,7 @@ CREATE INDEX asks_due ON asks (state, next_at);
 CREATE INDEX asks_by_subject ON asks (subject);
 """
 
-_PERSONS = """
+PERSONS = """
 CREATE TABLE event_keys (
     event TEXT NOT NULL REFERENCES events (key),
     key TEXT NOT NULL,
@@ -268,7 +319,7 @@ CREATE INDEX payments_by_id ON payments (id);
 CREATE INDEX events_by_account ON events (provider, account);
 """
 
-_IDENTITY = """
+IDENTITY = """
 CREATE TABLE bonds (
     id TEXT PRIMARY KEY,
     keys TEXT NOT NULL,
@@ -307,7 +358,7 @@ CREATE INDEX requests_by_time ON requests (answered_at);
 ALTER TABLE conversions ADD COLUMN kind TEXT NOT NULL DEFAULT 'sale'
 """
 
-_GATES = """
+GATES = """
 CREATE TABLE gates (
     vendor TEXT PRIMARY KEY,
     recent TEXT NOT NULL,

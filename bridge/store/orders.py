@@ -334,7 +334,8 @@ class Orders:
     def find_within(self, id: str) -> list[str]:
         """Return the orders named by this id within an account: "<account>/<id>"; a slow search."""
         rows = self._db.query(
-            "SELECT DISTINCT grp FROM refs WHERE substr(ref, -length(:end)) = :end ORDER BY grp",
+            """SELECT DISTINCT grp FROM refs
+               WHERE substr(ref, length(ref) - length(:end) + 1) = :end ORDER BY grp""",
             {"end": f"/{id}"},
         )
         return [row["grp"] for row in rows]

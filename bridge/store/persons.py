@@ -88,7 +88,8 @@ class Persons:
 
     def _bodies(self, traces: Sequence[str]) -> Iterator[tuple[str, str]]:
         after, params = 0, {f"trace{at}": each for at, each in enumerate(traces)}
-        held = " OR ".join(f"instr(lower(body), :{name}) > 0" for name in params)
+        find = self._db.dialect.find
+        held = " OR ".join(f"{find}(lower(body), :{name}) > 0" for name in params)
         while True:
             # The names of the parameters are made above; every value is a parameter.
             rows = self._db.query(

@@ -29,6 +29,7 @@ from bridge.store.asks import Asks
 from bridge.store.bell import Bell
 from bridge.store.customers import Customers
 from bridge.store.deliveries import Deliveries
+from bridge.store.dialect import SQLITE
 from bridge.store.events import Events
 from bridge.store.facts import Facts
 from bridge.store.gates import Gates
@@ -82,6 +83,8 @@ OUR_MISTAKES = (
 
 class SqliteStore:
     """Keep everything in one SQLite file."""
+
+    dialect = SQLITE
 
     def __init__(self, path: str, patience: float = BUSY_TIMEOUT, *, bulk: bool = False) -> None:
         self.path = path
@@ -200,8 +203,10 @@ class SqliteStore:
         with self._may_run(sql):
             return self._db.conn.execute(sql, dict(params or {})).rowcount
 
+    append = execute
+
     @contextmanager
-    def atomic(self) -> Iterator[None]:
+    def atomic(self, vendor: str = "") -> Iterator[None]:
         """Run a block in one write transaction; a nested block joins as a savepoint."""
         if self._local.inside:
             with self._may_run(""), self._db.atomic():

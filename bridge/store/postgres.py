@@ -1,0 +1,275 @@
+"""PostgreSQL, through psycopg: any number of machines and processes.
+
+Transactions are READ COMMITTED, and who may write at the same time is settled by advisory locks
+that end with their transaction, so that they hold behind a pooler, too. There is one for all that
+is kept, and one for each vendor:
+
+    atomic()         takes the lock of all alone: no other writer is at work, as on SQLite
+    atomic(vendor)   shares the lock of all, and takes the vendor's alone: deliveries to different
+                     vendors go on side by side, but none while the ledger changes
+    one statement    outside of a transaction shares the lock of all while it runs
+    append()         takes none: what adds a row that only others will read waits for nobody,
+                     which is how a webhook is acknowledged while the ledger is busy
+
+So whatever is read in `atomic()` stays true until it ends, but for events that are added. The lock
+of all is always taken first, and each transaction takes at most one other: nobody can wait for
+somebody who waits for him. Nothing else is left on a connection, but LISTEN on one of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+
+from bridge.codec import iso
+from bridge.errors import StoreError
+from bridge.store import schema
+from bridge.store.addresses import Addresses
+from bridge.store.asks import Asks
+from bridge.store.connections import Connection, Connections
+from bridge.store.customers import Customers
+from bridge.store.deliveries import Deliveries
+from bridge.store.dialect import POSTGRES, as_postgres, numbered
+from bridge.store.events import Events
+from bridge.store.facts import Facts
+from bridge.store.gates import Gates
+from bridge.store.orders import Orders
+from bridge.store.persons import UNSCRUBBED, Persons
+from bridge.store.postgres_bell import PostgresBell
+from bridge.store.requests import Requests
+from bridge.store.rows import Row
+
+# Who starts while another makes the schema anew waits for it.
+MIGRATION_PATIENCE = 600.0
+# Any number will do that nobody else takes for a lock in the same database.
+LOCK_OF_ALL = int.from_bytes(b"bridge")
+ALONE = f"SELECT pg_advisory_xact_lock({LOCK_OF_ALL})"
+BESIDE = f"SELECT pg_advisory_xact_lock_shared({LOCK_OF_ALL})"
+# Where persons are written of, and taken out.
+SCRUBBED = (
+    "events, event_keys, payments, conversions, conversion_keys, aliases, clicks, click_keys, "
+    "bonds, bond_keys, addresses, deliveries, attempts, asks, facts"
+)
+
+WRITTEN = """INSERT INTO facts (name, value) VALUES ('written_at', :now)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
+
+
+@dataclass
+class _Transaction:
+    """Hold the transaction that a thread is in: of one vendor, or of all."""
+
+    connection: Connection
+    vendor: str
+    depth: int = 0
+    rings: bool = False
+
+
+class PostgresStore:
+    """Keep everything in a PostgreSQL database."""
+
+    dialect = POSTGRES
+
+    def __init__(self, url: str, patience: float, *, pool: int, listen: bool) -> None:
+        self._connections = Connections(url, patience, pool)
+        self._patience = patience
+        self._local = threading.local()
+        self._bell = PostgresBell(self._connections, listen=listen)
+        self.events = Events(self)
+        self.orders = Orders(self)
+        self.customers = Customers(self)
+        self.deliveries = Deliveries(self)
+        self.gates = Gates(self)
+        self.asks = Asks(self)
+        self.persons = Persons(self)
+        self.addresses = Addresses(self)
+        self.requests = Requests(self)
+        self.facts = Facts(self)
+
+    # ── the store ──
+
+    def migrate(self) -> list[str]:
+        """Bring the schema up to date; return the names of the steps that ran."""
+        with self._transaction(ALONE, patience=MIGRATION_PATIENCE):
+            self._require_utf8()
+            for statement in schema.RECORD:
+                self.execute(as_postgres(statement))
+            pending = self._pending()
+            for name in pending:
+                schema.STEPS[name](_Making(self))
+                self.execute(
+                    "INSERT INTO migrations (name, applied_at) VALUES (:name, :now)",
+                    {"name": name, "now": iso(datetime.now(UTC))},
+                )
+        return pending
+
+    def check(self, *, writable: bool = False) -> None:
+        """Raise StoreError unless the schema is up to date and, if asked, a write succeeds."""
+        if self._pending():
+            raise StoreError(f"{self._connections.where} is not migrated (run `bridge migrate`)")
+        if writable:
+            self.append(WRITTEN, {"now": iso(datetime.now(UTC))})
+
+    def ring(self) -> None:
+        """Wake the workers: something is to be done, once it is committed and can be seen."""
+        if within := self._within:
+            within.rings = True
+        else:
+            self._bell.ring()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until somebody rings, at most so long."""
+        return self._bell.wait(seconds)
+
+    def scrub(self) -> bool:
+        """Have the space of what was redacted since the last time used again.
+
+        PostgreSQL leaves the old row where it was until then. Copies stay in its log, its replicas
+        and its backups, for as long as those are kept.
+        """
+        due = self.facts.get(UNSCRUBBED)
+        if not due:
+            return True
+        with self._connections.explained(), self._connections.lend() as connection:
+            connection.execute(f"VACUUM {SCRUBBED}")
+        # What was redacted meanwhile has given it another value.
+        return self.facts.remove(UNSCRUBBED, due)
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._bell.close()
+        self._connections.close()
+
+    # ── the database ──
+
+    def query(self, sql: str, params: Mapping[str, object] | None = None) -> list[Row]:
+        """Return the rows that a statement gives."""
+        if self._within or sql.lstrip().startswith("SELECT"):
+            return self._run(sql, params).fetchall()
+        with self._transaction(BESIDE):
+            return self._run(sql, params).fetchall()
+
+    def execute(self, sql: str, params: Mapping[str, object] | None = None) -> int:
+        """Run a statement and return how many rows it changed."""
+        if self._within:
+            return self._run(sql, params).rowcount
+        with self._transaction(BESIDE):
+            return self._run(sql, params).rowcount
+
+    def append(self, sql: str, params: Mapping[str, object] | None = None) -> int:
+        """Add a row that nobody has read before; waits for no other writer."""
+        return self._run(sql, params).rowcount
+
+    def atomic(self, vendor: str = "") -> AbstractContextManager[None]:
+        """Run a block in one transaction; a nested block joins as a savepoint."""
+        if within := self._within:
+            if within.vendor not in ("", vendor):
+                raise RuntimeError(f"a transaction of {within.vendor!r} alone cannot become wider")
+            return self._savepoint(within)
+        if not vendor:
+            return self._transaction(ALONE)
+        return self._transaction(f"{BESIDE}; {_lock_of(vendor)}", vendor)
+
+    @property
+    def _within(self) -> _Transaction | None:
+        return getattr(self._local, "transaction", None)
+
+    def _run(self, sql: str, params: Mapping[str, object] | None) -> psycopg.RawCursor[Row]:
+        statement, names = numbered(sql)
+        values = [params[name] for name in names] if params else None
+        if within := self._within:
+            return self._send(within.connection, statement, values)
+        with self._connections.lend() as connection:
+            return self._send(connection, statement, values)
+
+    def _send(
+        self, connection: Connection, statement: str, values: list[object] | None = None
+    ) -> psycopg.RawCursor[Row]:
+        cursor = psycopg.RawCursor(connection)
+        with self._connections.explained():
+            return cursor.execute(statement, values)
+
+    @contextmanager
+    def _transaction(self, lock: str, vendor: str = "", patience: float = 0) -> Iterator[None]:
+        """Run a block in a transaction that begins with taking a lock."""
+        with self._connections.lend_to_writer() as connection:
+            within = self._local.transaction = _Transaction(connection, vendor)
+            try:
+                self._send(connection, f"{_begin(patience or self._patience)}; {lock}")
+                yield
+                self._commit(connection)
+            except BaseException:
+                with suppress(psycopg.Error):
+                    connection.execute("ROLLBACK")
+                raise
+            finally:
+                self._local.transaction = None
+        if within.rings:
+            self._bell.ring()
+
+    def _commit(self, connection: Connection) -> None:
+        done = self._send(connection, "COMMIT").statusmessage
+        if done != "COMMIT":  # a statement failed, and somebody went on as if it had not
+            raise RuntimeError(f"a transaction with a failed statement ended in {done}")
+
+    @contextmanager
+    def _savepoint(self, within: _Transaction) -> Iterator[None]:
+        within.depth += 1
+        name = f"inner_{within.depth}"
+        self._send(within.connection, f"SAVEPOINT {name}")
+        try:
+            yield
+            self._send(within.connection, f"RELEASE {name}")
+        except BaseException:
+            with suppress(psycopg.Error):
+                within.connection.execute(f"ROLLBACK TO {name}; RELEASE {name}")
+            raise
+        finally:
+            within.depth -= 1
+
+    # ── the schema ──
+
+    def _pending(self) -> list[str]:
+        done = {row["name"] for row in self.query("SELECT name FROM migrations")}
+        return [name for name in schema.STEPS if name not in done]
+
+    def _require_utf8(self) -> None:
+        encoding = self.query("SELECT current_setting('server_encoding') AS value")[0]["value"]
+        if encoding != "UTF8":
+            raise StoreError(
+                f"{self._connections.where} keeps texts as {encoding}, which cannot hold all of "
+                "them (create the database with ENCODING 'UTF8' TEMPLATE template0)"
+            )
+
+
+class _Making:
+    """Run the statements of a step, which are written for SQLite."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self.dialect = store.dialect
+        self.query = store.query
+        self.atomic = store.atomic
+        self.append = store.append
+        self._store = store
+
+    def execute(self, sql: str, params: Mapping[str, object] | None = None) -> int:
+        """Run a statement, which may make a table."""
+        return self._store.execute(as_postgres(sql), params)
+
+
+def _begin(patience: float) -> str:
+    return (
+        "BEGIN ISOLATION LEVEL READ COMMITTED; "
+        f"SET LOCAL lock_timeout = {round(max(patience, 0.001) * 1000)}"
+    )
+
+
+def _lock_of(vendor: str) -> str:
+    number = int.from_bytes(hashlib.sha256(vendor.encode()).digest()[:8], signed=True)
+    return f"SELECT pg_advisory_xact_lock({number})"
