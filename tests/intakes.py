@@ -12,7 +12,7 @@ from typing import Any
 
 from cases import unsigned
 from conftest import REPOSITORY
-from stores import LATER, NOW, a_call, an_attempt, opened
+from stores import LATER, NOW, a_call, an_attempt, database_at, opened
 
 from bridge import attribution, codec
 from bridge.config import BridgeSettings, Config
@@ -188,5 +188,5 @@ def desk_of(store: Store, config: Config, askable: Iterable[str] = ()) -> Desk:
 @contextmanager
 def desk(folder: Path, *, askable: Iterable[str] = (), **stripe: Any) -> Iterator[Desk]:
     """Set up a desk with a store in a folder."""
-    with opened(f"sqlite:///{folder / 'bridge.db'}") as store:
+    with opened(database_at(folder / "bridge.db")) as store:
         yield desk_of(store, config_of(**stripe), askable)

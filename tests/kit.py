@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cases import case_of, required, unsigned
 from conftest import REPOSITORY
+from stores import database_at
 
 from bridge import config
 from bridge.config import Config
@@ -160,7 +161,7 @@ def bench(
     wanted = tuple(discover() if vendors is None else vendors)
     with serve_sandbox() as running:
         values = {
-            "DATABASE_URL": f"sqlite:///{path}",
+            "DATABASE_URL": database_at(path),
             "BRIDGE_API_KEY": API_KEY,
             **settings_of(*discover_providers()),
             **{f"{name}_BASE_URL".upper(): f"{running.url}/{name}" for name in wanted},

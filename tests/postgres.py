@@ -161,15 +161,19 @@ def lasting() -> str:
     return _made(_template())
 
 
-def fresh() -> str:
-    """Return the URL of a database that is migrated, and empty until the end of this test.
+def fresh(name: str = "") -> str:
+    """Return the URL of a database that is migrated, and empty at first, until this test ends.
 
-    To make one takes a hundred times as long as to empty one that a test before has left.
+    The same one again for the same name. To make one takes a hundred times as long as to empty
+    one that a test before has left.
     """
-    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
-    left = [each for each, user in _used.items() if user != test]
+    user = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0], name
+    known = [each for each, (test, named) in _used.items() if (test, named) == user and name]
+    if known:
+        return known[0]
+    left = [each for each, (test, _) in _used.items() if test != user[0]]
     made = left[0] if left else lasting()
-    _used[made] = test
+    _used[made] = user
     clear(made)
     return made
 
@@ -190,7 +194,7 @@ def clear(made: str) -> None:
         connection.execute("INSERT INTO facts (name, value) VALUES ('email_key', %s)", [key])
 
 
-_used: dict[str, str] = {}
+_used: dict[str, tuple[str, str]] = {}
 
 
 def _made(template: str) -> str:

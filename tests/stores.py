@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -33,6 +34,16 @@ FACTORIES: dict[str, Callable[[Path], str]] = {
 }
 # The same, with nothing in it.
 EMPTY: dict[str, Callable[[Path], str]] = FACTORIES | {"postgres": lambda _: postgres.empty()}
+
+
+def database_at(path: Path) -> str:
+    """Return the address of a database for what holds on any: TEST_DATABASE names which.
+
+    The same path means the same database, until the end of the test.
+    """
+    if os.environ.get("TEST_DATABASE", "sqlite") == "sqlite":
+        return f"sqlite:///{path}"
+    return postgres.fresh(str(path))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from cases import made as made_provider
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit import Bench, Sent, bench
+from stores import database_at
 from story import Story
 from stripe_stories import Story as StripeStory
 
@@ -53,7 +54,7 @@ def life(
     """Live through requests on a fresh store, and return what is known at the end."""
     made.vendors.ledger.clear()
     with tempfile.TemporaryDirectory() as folder:
-        store = open_store(f"sqlite:///{folder}/life.db")
+        store = open_store(database_at(Path(folder) / "life.db"))
         store.migrate()
         worker = Worker(store, made.config, clock=made.clock)
         one = Bench(made.config, store, made.vendors, made.clock, worker)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from kit import CUSTOMER, SALE, Make
 from merchant import visit
 from redactions import EMAIL
-from stores import opened, together
+from stores import database_at, opened, together
 from test_vault import NEW, OLD, signed_up
 from typing_in import bridge, printed
 
@@ -25,7 +25,7 @@ from bridge.vault import HASH_KEY, Vault, start_anew
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with opened(f"sqlite:///{tmp_path / 'bridge.db'}") as made:
+    with opened(database_at(tmp_path / "bridge.db")) as made:
         yield made
 
 
