@@ -197,12 +197,22 @@ def clear(made: str) -> None:
 _used: dict[str, tuple[str, str]] = {}
 
 
-def _made(template: str) -> str:
+def named(options: str) -> str:
+    """Make a database as CREATE DATABASE is told to; return its name."""
     name = f"bridge_{secrets.token_hex(6)}"
-    run(f'CREATE DATABASE "{name}" TEMPLATE "{template}" ENCODING \'UTF8\' STRATEGY file_copy')
+    run(f'CREATE DATABASE "{name}" {options}')
     if GIVEN:
         atexit.register(run, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-    return address(name)
+    return name
+
+
+def name_of(url: str) -> str:
+    """Return the name of the database at a URL."""
+    return urlsplit(url).path.lstrip("/")
+
+
+def _made(template: str) -> str:
+    return address(named(f"TEMPLATE \"{template}\" ENCODING 'UTF8' STRATEGY file_copy"))
 
 
 @cache
@@ -210,4 +220,4 @@ def _template() -> str:
     store = open_store(made := empty())
     store.migrate()
     store.close()
-    return urlsplit(made).path.lstrip("/")
+    return name_of(made)

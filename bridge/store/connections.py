@@ -28,6 +28,8 @@ Connection = psycopg.Connection[DictRow]
 LONGEST_REASON = 300
 # Nobody asks a server that does not answer more often than that.
 ASK_AGAIN_SECONDS = 0.25
+# Whoever waits for a connection finds out now and then whether there are any to come.
+LOOK_UP_SECONDS = 2.0
 UNMIGRATED = {"42P01", "42703", "3F000"}  # no such table, column, schema
 HINTS = {
     "25006": "it is read-only: DATABASE_URL must name the primary server",
@@ -79,8 +81,7 @@ class Connections:
     @contextmanager
     def lend(self) -> Iterator[Connection]:
         """Lend a connection for a block."""
-        pool = self._reach()
-        connection = self._take(pool)
+        pool, connection = self._take()
         try:
             yield connection
         finally:
@@ -151,19 +152,22 @@ class Connections:
             raise
         self._answers, self._refusal = True, ""
 
-    def _take(self, pool: ConnectionPool[Connection]) -> Connection:
+    def _take(self) -> tuple[ConnectionPool[Connection], Connection]:
         """Take a connection from the pool; those that the server has closed are thrown away."""
         deadline = time.monotonic() + self._patience
-        try:
-            while True:
-                connection = pool.getconn(max(deadline - time.monotonic(), 0.001))
-                if _is_quiet(connection):
-                    return connection
-                connection.close()
-                pool.putconn(connection)
-        except PoolTimeout:
+        while (left := deadline - time.monotonic()) > 0:
+            pool = self._reach()
+            try:
+                connection = pool.getconn(min(left, LOOK_UP_SECONDS))
+            except PoolTimeout:
+                self._answers = False  # or all are in use: it is asked
+                continue
+            if _is_quiet(connection):
+                return pool, connection
             self._answers = False
-            raise self._taken() from None
+            connection.close()
+            pool.putconn(connection)
+        raise self._taken()
 
     def _taken(self) -> StoreError:
         return StoreError(
@@ -176,7 +180,8 @@ class Connections:
         if state in UNMIGRATED:
             raise StoreError(f"{self.where} is not migrated (run `bridge migrate`)") from error
         if state and state not in HINTS and state[:2] in OURS:
-            raise error
+            # Without its details, which hold values.
+            raise type(error)(error.diag.message_primary or state) from None
         if not state and not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
             raise error
         reason = self._words_of(error)
@@ -187,7 +192,8 @@ class Connections:
         ) from error
 
     def _words_of(self, error: psycopg.Error) -> str:
-        words = " ".join(str(error).split()) or type(error).__name__
+        said = error.diag.message_primary or str(error) or type(error).__name__
+        words = " ".join(said.split())
         if self._password:
             words = words.replace(self._password, "…")
         return words[:LONGEST_REASON]

@@ -35,13 +35,18 @@ SHARED: dict[str, Step] = {}
 
 def shared(step: Step) -> Step:
     """Add a step for every database: its statements are written for SQLite, and translated."""
+    return share(step, migrations, SHARED)
+
+
+def share(step: Step, on_sqlite: Migrations, on_all: dict[str, Step]) -> Step:
+    """Add a step to those of SQLite and to those of all databases."""
 
     @wraps(step)
-    def on_sqlite(db: Database) -> None:
+    def run(db: Database) -> None:
         step(Handle(db))
 
-    migrations()(on_sqlite)
-    SHARED[step.__name__] = step
+    on_sqlite()(run)
+    on_all[step.__name__] = step
     return step
 
 
