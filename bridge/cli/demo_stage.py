@@ -19,7 +19,7 @@ from bridge import sandbox
 from bridge.cli import processes
 from bridge.config import Config
 from bridge.errors import BridgeError
-from bridge.store import Store, open_store
+from bridge.store import Store, open_store_of
 
 START_SECONDS = 30.0
 LOG = "bridge.log"
@@ -66,7 +66,7 @@ def serving(folder: Path) -> Iterator[str]:
 @contextmanager
 def opened(config: Config) -> Iterator[Store]:
     """Open the demo's database, beside the server that writes it."""
-    store = open_store(config.database_url)
+    store = open_store_of(config)
     try:
         yield store
     finally:

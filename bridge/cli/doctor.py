@@ -17,7 +17,7 @@ from bridge.gate import Breaker
 from bridge.logs import SHORTEST_IN_IDS
 from bridge.model import Status
 from bridge.outbox import utc_now
-from bridge.store import Store, open_store
+from bridge.store import Store, open_store_of
 from bridge.store.rows import EventState
 from bridge.vault import Vault
 from bridge.web import script
@@ -35,7 +35,7 @@ def doctor(json_: bool) -> None:
     Exit code 1 on an error.
     """
     config = settings.load()
-    store = open_store(config.database_url)
+    store = open_store_of(config)
     rows = [
         (each.name, config.value_of(each) or "", each.meaning) for each in settings.known_settings()
     ]

@@ -16,7 +16,7 @@ from bridge.cli import processes
 from bridge.cli.doctor import advice_on_settings
 from bridge.cli.output import say
 from bridge.cli.session import opened
-from bridge.store import open_store
+from bridge.store import open_store_of
 from bridge.vault import Vault, start_anew
 from bridge.worker import Worker
 
@@ -92,7 +92,7 @@ def migrate(*, anew: bool, yes: bool) -> None:
     config = settings.load()
     if anew and not yes and sys.stdin.isatty():
         click.confirm("Forget all e-mail addresses for good?", abort=True)
-    with closing(open_store(config.database_url)) as store:
+    with closing(open_store_of(config)) as store:
         ran = store.migrate()
         if anew:
             start_anew(store)
@@ -129,7 +129,7 @@ def _prepare(host: str, port: int) -> None:
     """Find out now, in words, what would fail later: settings, database, port."""
     config = settings.load()
     logs.configure(logs.Redactor(config.secrets()))
-    store = open_store(config.database_url)
+    store = open_store_of(config)
     store.migrate()
     Vault(store, config)
     store.close()

@@ -12,7 +12,7 @@ import click
 from bridge import config as settings
 from bridge import logs
 from bridge.config import Config
-from bridge.store import Store, open_store
+from bridge.store import Store, open_store_of
 
 Plain = dict[str, Any]
 as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
@@ -31,7 +31,7 @@ def opened(*, quiet: bool = True, bulk: bool = False) -> Iterator[Session]:
     """Read the settings and open a store that is migrated; with `bulk`, to write much."""
     config = settings.load()
     logs.configure(logs.Redactor(config.secrets()), quiet=quiet)
-    store = open_store(config.database_url, bulk=bulk)
+    store = open_store_of(config, bulk=bulk)
     try:
         store.check()
         yield Session(config, store)

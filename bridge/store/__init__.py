@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Protocol
 
+from bridge.config import Config
 from bridge.errors import ConfigError
 from bridge.store.addresses import Addresses
 from bridge.store.asks import Asks
@@ -71,6 +72,18 @@ PATIENCE, WEB_PATIENCE = 20.0, 4.0
 # A small plan of PostgreSQL has 20 connections: a web process and a worker, which has one more to
 # be woken, take 9, and while they are being replaced there may be twice as many.
 POOL = 4
+
+
+def open_store_of(config: Config, patience: float = PATIENCE, *, bulk: bool = False) -> Store:
+    """Open the store that the settings name, as they say."""
+    settings = config.settings
+    return open_store(
+        config.database_url,
+        patience,
+        bulk=bulk,
+        pool=settings.database_pool,
+        listen=settings.database_listen,
+    )
 
 
 def open_store(

@@ -13,7 +13,7 @@ from bridge import config as settings
 from bridge import logs
 from bridge.config import Config
 from bridge.errors import StoreError, WebhookError
-from bridge.store import WEB_PATIENCE, Store, open_store
+from bridge.store import WEB_PATIENCE, Store, open_store_of
 from bridge.web import clicks, health, metrics, script, webhooks
 from bridge.web.browsers import RateLimit
 from bridge.web.state import MAX_BODY, State
@@ -27,7 +27,7 @@ log = logs.get()
 def create_app(config: Config | None = None, store: Store | None = None) -> Flask:
     """Build the web application; settings and store come from the environment unless given."""
     config = config or settings.load()
-    store = store or open_store(config.database_url, WEB_PATIENCE)
+    store = store or open_store_of(config, WEB_PATIENCE)
     app = Flask("bridge", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     # A redirect counts as a failure with every provider, so no address is ever corrected by one.
