@@ -169,7 +169,7 @@ class Outbox:
         vendor = self._vendors[row.vendor]
         # Whatever can fail on our side does so before the call counts as being sent.
         credentials = vendor.authorize()
-        with self._store.atomic():
+        with self._store.atomic(row.vendor):
             address = self._address(row) if call.address else ""
             ready, without = addressed(call, address), self._without(address)
             if not self._start(row, call):
@@ -228,7 +228,7 @@ class Outbox:
 
     def _conclude(self, row: DeliveryRow, call: Call, outcome: Outcome) -> DeliveryRow | None:
         """Record what came of a call; return the row to go on with, or None if given back."""
-        with self._store.atomic():
+        with self._store.atomic("" if self._store.orders.is_lead(row.conversion) else row.vendor):
             if removed := self._redacted(row):
                 outcome = without_person(outcome, removed)
             verdict = outcome.verdict
@@ -328,7 +328,7 @@ class Outbox:
         self._release(row, state, reason, failed=True, keep_call=True)
 
     def _only_plan(self, row: DeliveryRow, call: Call) -> None:
-        with self._store.atomic():
+        with self._store.atomic(row.vendor):
             self._record(row, call, Outcome(Retry(DRY_RUN)), "planned")
             self._release(row, DeliveryState.PLANNED, f"{DRY_RUN}: {call.step}")
 

@@ -301,6 +301,11 @@ class Orders:
         rows = self._db.query("SELECT body FROM conversions WHERE id = :id", {"id": id})
         return load(Conversion, rows[0]["body"]) if rows else None
 
+    def is_lead(self, id: str) -> bool:
+        """Tell whether a conversion is a lead, for which sales may wait."""
+        sql = "SELECT 1 FROM conversions WHERE id = :id AND kind = 'lead'"
+        return bool(self._db.query(sql, {"id": id}))
+
     def newest(
         self, status: str = "", limit: int = 100, *, visits: bool = True
     ) -> list[Conversion]:
