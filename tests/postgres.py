@@ -178,6 +178,17 @@ def fresh(name: str = "") -> str:
     return made
 
 
+def rows(made: str) -> bytes:
+    """Return all that the tables of a database hold, as text."""
+    with psycopg.connect(made) as connection:
+        held = [
+            row[0]
+            for each in _tables(connection)
+            for row in connection.execute(f"SELECT it::text FROM {each} AS it".encode())  # noqa: S608
+        ]
+    return "\n".join(held).encode()
+
+
 def clear(made: str) -> None:
     """Take away all that a database holds, and whoever is connected to it."""
     with psycopg.connect(made, autocommit=True) as connection:
@@ -185,13 +196,16 @@ def clear(made: str) -> None:
             """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                WHERE datname = current_database() AND pid != pg_backend_pid()"""
         )
-        named = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-        known = {row[0] for row in connection.execute(named)} - {"migrations"}
-        rest = sorted(known - set(REFERRING))
+        rest = sorted(_tables(connection) - set(REFERRING))
         for each in (*REFERRING, *rest):
             connection.execute(f"DELETE FROM {each}".encode())  # noqa: S608
         key = secrets.token_hex(32)
         connection.execute("INSERT INTO facts (name, value) VALUES ('email_key', %s)", [key])
+
+
+def _tables(connection: psycopg.Connection[Any]) -> set[str]:
+    named = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+    return {row[0] for row in connection.execute(named)} - {"migrations"}
 
 
 _used: dict[str, tuple[str, str]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import postgres
 from kit import (
     CLICKS,
     CUSTOMER,
@@ -42,9 +43,13 @@ def redact(made: Bench, erasure: Erasure = STRIPES) -> Erased:
 
 
 def written(made: Bench, *names: str) -> set[str]:
-    """Return which of these texts are found in the bytes of the database's files."""
-    path = Path(made.config.database_url.removeprefix("sqlite:///"))
-    files = [each.read_bytes() for each in path.parent.glob(f"{path.name}*")]
+    """Return which of these texts are found in the bytes of the database's files, or its rows."""
+    url = made.config.database_url
+    if url.startswith("postgres"):
+        files = [postgres.rows(url)]
+    else:
+        path = Path(url.removeprefix("sqlite:///"))
+        files = [each.read_bytes() for each in path.parent.glob(f"{path.name}*")]
     return {name for name in names if any(name.encode() in each for each in files)}
 
 
