@@ -14,6 +14,7 @@ from threading import Barrier
 from typing import Any, TypeVar
 
 import postgres
+import pytest
 
 from bridge.model import Call, Conversion, ConversionKind, Event, Payment, PaymentKind, Status, Told
 from bridge.money import Money
@@ -44,6 +45,12 @@ def database_at(path: Path) -> str:
     if os.environ.get("TEST_DATABASE", "sqlite") == "sqlite":
         return f"sqlite:///{path}"
     return postgres.fresh(str(path))
+
+
+@pytest.fixture(autouse=True)
+def on_postgres(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have PostgreSQL under all tests of a module that imports this."""
+    monkeypatch.setenv("TEST_DATABASE", "postgres")
 
 
 @contextmanager
