@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
 from functools import partial
 from threading import Event as Signal
 from threading import Thread
@@ -398,10 +397,3 @@ def test_rings_are_sent_before_a_process_ends(store: PostgresStore, url: str) ->
     with opened(url, migrated=False) as other:
         other.ring()
     assert store.wait(20)
-
-
-def test_times_are_kept_to_the_microsecond(store: PostgresStore) -> None:
-    moment = datetime.fromisoformat("2026-11-21T12:00:00.000001+00:00")
-    store.events.add(an_event(occurred_at=moment), moment)
-    (row,) = store.events.find("evt_1")
-    assert (row.event.occurred_at, row.received_at) == (moment, moment)
