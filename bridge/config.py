@@ -166,6 +166,11 @@ class Config:
     vendors: Mapping[str, AnyVendor] = field(default_factory=dict)
 
     @property
+    def plugins(self) -> frozenset[str]:
+        """Return the names of the providers and vendors that are switched on."""
+        return frozenset({*self.providers, *self.vendors})
+
+    @property
     def database_url(self) -> str:
         """Return DATABASE_URL, which may hold a password."""
         return self.settings.database_url.get_secret_value()

@@ -24,6 +24,7 @@ from bridge.model import Status
 from bridge.outbox import LEASE, Outbox, utc_now
 from bridge.provider_api import ProviderApi, open_api
 from bridge.store import Store
+from bridge.store.facts import WORKED_FOR
 from bridge.store.orders import ref_of
 from bridge.store.rows import Ask, AskState, DeliveryRow, EventState
 
@@ -232,6 +233,7 @@ class Worker:
     def take_up(self) -> None:
         """Take up what a changed setting has made possible since the last start."""
         with self._store.atomic():
+            self._store.facts.put(WORKED_FOR, ",".join(sorted(self._config.plugins)))
             for vendor in self._config.vendors:
                 self._store.gates.hurry(vendor, self._clock())
             for row in self._store.events.newest(EventState.WAITING, limit=10_000):

@@ -113,6 +113,23 @@ def test_what_has_arrived_is_understood_first(shop: Bench) -> None:
     assert {row["state"] for row in listed("events")} == {"processed"}
 
 
+@pytest.mark.parametrize("arguments", [("redact", EMAIL), ("clicks", "import", "clicks.csv")])
+def test_a_shell_without_the_settings_of_the_worker_decides_nothing(
+    shop: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """Processed without a vendor's settings, a sale would never be told to that vendor."""
+    monkeypatch.chdir(tmp_path)
+    Path("clicks.csv").write_text("external_id,codeqr\nuser_1001,clk_1\n")
+    shop.worker.take_up()
+    provider, request = sent_as("invoice.paid")
+    receive(shop.store, shop.config.providers[provider].read(request), shop.clock())
+    for name in [each for each in os.environ if each.startswith(("TAAPIT_", "SHOPIFY_"))]:
+        monkeypatch.delenv(name)
+    said = complaint(1, *arguments)
+    assert "the bridge works for shopify, taapit, whose settings are missing here" in said
+    assert [row["state"] for row in listed("events")] == ["received"]
+
+
 def test_while_the_database_is_read_the_rest_is_left_to_the_worker(sold: Bench) -> None:
     path = sold.config.database_url.removeprefix("sqlite:///")
     reader = sqlite3.connect(path, isolation_level=None)

@@ -6,6 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 from threading import Event
 from typing import Any
 
@@ -28,12 +29,16 @@ def vendors() -> Iterator[RunningSandbox]:
 
 
 @pytest.fixture
-def server(tmp_path: Path, vendors: RunningSandbox) -> Iterator[Running]:
-    settings = {
+def settings(vendors: RunningSandbox) -> dict[str, str]:
+    return {
         name: value
         for name, value in vendors_at(vendors.url).items()
         if name.startswith((*VENDORS, "STRIPE", "BRIDGE"))
     }
+
+
+@pytest.fixture
+def server(tmp_path: Path, settings: dict[str, str]) -> Iterator[Running]:
     with serving(tmp_path, settings) as server:
         yield server
         assert server.end() == 0
@@ -93,7 +98,7 @@ def test_events_of_one_order_and_of_many_are_each_one_row(server: Running, tmp_p
 
 
 def test_clicks_leads_and_webhooks_while_commands_write_are_each_kept_once(
-    server: Running, tmp_path: Path, vendors: RunningSandbox
+    server: Running, tmp_path: Path, vendors: RunningSandbox, settings: dict[str, str]
 ) -> None:
     imported = tmp_path / "clicks.csv"
     lines = [f"imported_{number},tid_imported_{number}" for number in range(IMPORTED)]
@@ -105,9 +110,12 @@ def test_clicks_leads_and_webhooks_while_commands_write_are_each_kept_once(
     commands.append(("doctor",))
     over = Event()
 
+    def run_command(at: int) -> CompletedProcess[str]:
+        return run(*commands[at], settings=settings, folder=tmp_path)
+
     def run_commands() -> None:
         try:
-            for ended in together(len(commands), lambda at: run(*commands[at], folder=tmp_path)):
+            for ended in together(len(commands), run_command):
                 assert ended.returncode == 0, ended.stdout + ended.stderr
         finally:
             over.set()

@@ -99,7 +99,7 @@ def import_(file: Path, dry_run: bool, refused: Path | None, again: bool, json_:
     """
     if file.suffix.lower() not in ENDINGS:
         raise click.BadParameter(f"must end in {' or '.join(ENDINGS)}", param_hint="FILE")
-    with opened(bulk=True) as session, file.open("rb") as content:
+    with opened(bulk=True, deciding=True) as session, file.open("rb") as content:
         job = Import(session, file, content, again=again)
         already = bool(job.report.finished_at) and not dry_run
         if not already:

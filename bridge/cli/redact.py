@@ -26,7 +26,7 @@ def redact(customer: str, yes: bool) -> None:
     CUSTOMER is an e-mail address, an id of yours or of a provider's, or a key (shopify:123). On a
     terminal it asks first. What the vendors hold can still be taken back, but nothing new is told.
     """
-    with opened() as session:
+    with opened(deciding=True) as session:
         intake = _up_to_date(session)
         found = _find(session, intake, customer)
         if not (found.keys or ("@" in customer and found.events | found.mentions)):

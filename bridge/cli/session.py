@@ -12,7 +12,9 @@ import click
 from bridge import config as settings
 from bridge import logs
 from bridge.config import Config
+from bridge.errors import ConfigError
 from bridge.store import Store, open_store_of
+from bridge.store.facts import WORKED_FOR
 
 Plain = dict[str, Any]
 as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
@@ -27,13 +29,31 @@ class Session:
 
 
 @contextmanager
-def opened(*, quiet: bool = True, bulk: bool = False) -> Iterator[Session]:
-    """Read the settings and open a store that is migrated; with `bulk`, to write much."""
+def opened(*, quiet: bool = True, bulk: bool = False, deciding: bool = False) -> Iterator[Session]:
+    """Read the settings and open a store that is migrated; with `bulk`, to write much.
+
+    A command that is `deciding` what vendors are told needs the settings of the worker.
+    """
     config = settings.load()
     logs.configure(logs.Redactor(config.secrets()), quiet=quiet)
     store = open_store_of(config, bulk=bulk)
     try:
         store.check()
+        if deciding:
+            _require_as_worked_for(config, store)
         yield Session(config, store)
     finally:
         store.close()
+
+
+def _require_as_worked_for(config: Config, store: Store) -> None:
+    """Raise ConfigError where settings are missing that the worker has.
+
+    Events that were processed here would be told to none of the vendors that are missing.
+    """
+    worked_for = store.facts.get(WORKED_FOR)
+    if missing := sorted({*filter(None, worked_for.split(","))} - config.plugins):
+        raise ConfigError(
+            f"the bridge works for {', '.join(missing)}, whose settings are missing here: run this "
+            "with the settings of the worker (or, if they are gone for good, restart it first)"
+        )

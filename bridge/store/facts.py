@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from bridge.store.database import Database
 
+# The name of the fact that tells for which providers and vendors the worker works.
+WORKED_FOR = "worked_for"
+
 
 class Facts:
     """Keep values by name."""
