@@ -25,10 +25,7 @@ def receive(store: Store, event: Event, now: datetime) -> bool:
         waits_for=_kept(event.waits_for),
         ignored=_kept(event.ignored),
     )
-    new = store.events.add(kept, now)
-    if new and not event.ignored:
-        store.ring()
-    return new
+    return store.events.add(kept, now)
 
 
 def _kept(words: str) -> str:

@@ -19,6 +19,7 @@ from bridge.store.bonds import MOST_BONDS
 from bridge.store.migrations import migrations
 from bridge.store.rows import Said
 from bridge.store.sqlite import SqliteStore
+from bridge.store.sqlite_file import make
 from bridge.vault import HASH_KEY, SEALED, UNSETTLED, Vault
 
 U1, U2, STRIPE, ADDRESS = "external_id:u1", "external_id:u2", "stripe:cus_1", "email:shared"
@@ -68,7 +69,7 @@ Fill = Callable[[Old], None]
 def migrated(folder: Path, fill: Fill) -> Iterator[SqliteStore]:
     """Make an old database, fill it, and bring it up to date."""
     store = SqliteStore(str(folder / "bridge.db"))
-    store._make_file()
+    make(store.path, 1.0)
     with store.atomic():
         migrations.apply(store._db, stop_before="m003_identity")
         fill(Old(store._db.conn))

@@ -202,9 +202,10 @@ def test_every_value_of_an_old_database_is_found(tmp_path: Path) -> None:
     """The step from the first schema fills in which events speak of whom."""
     from bridge.store.migrations import migrations  # noqa: PLC0415
     from bridge.store.sqlite import SqliteStore  # noqa: PLC0415
+    from bridge.store.sqlite_file import make  # noqa: PLC0415
 
     store = SqliteStore(str(tmp_path / "old.db"))
-    store._make_file()
+    make(store.path, 1.0)
     with store.atomic():
         migrations.apply(store._db, stop_before="m002_persons")
     for id, ignored in (("evt_1", ""), ("evt_2", "means nothing")):

@@ -46,13 +46,14 @@ def test_first_come_is_first_served(store: SqliteStore) -> None:
     threads: list[Thread] = []
     with store.atomic():
         for number in range(WAITING):
-            each = Thread(target=store.events.add, args=(an_event(f"evt_{number}"), NOW))
+            each = Thread(target=store.facts.put, args=(f"fact_{number:02}", ""))
             each.start()
             threads.append(each)
             until(partial(queue, store, number + 1), "it to queue")
     for each in threads:
         each.join()
-    assert order_of(store) == [f"evt_{number}" for number in range(WAITING)]
+    facts = store.query("SELECT name FROM facts WHERE name LIKE 'fact%' ORDER BY rowid")
+    assert [row["name"] for row in facts] == [f"fact_{number:02}" for number in range(WAITING)]
 
 
 def test_who_waited_in_vain_holds_up_nobody(store: SqliteStore) -> None:

@@ -31,9 +31,10 @@ class Bell:
 
     def ring(self) -> None:
         """Wake every worker that listens; never fails and never blocks."""
-        for address in self._folder.glob(f"{self._name}-*"):
-            with contextlib.suppress(OSError):  # its buffer is full: it is awake anyway
-                _ring(address)
+        with contextlib.suppress(OSError):  # nobody has ever listened
+            for name in os.listdir(self._folder):
+                if name.startswith(self._name):
+                    _ring(self._folder / name)
 
     def listen(self) -> socket.socket:
         """Start to listen, so that no ring from now on is missed."""
@@ -73,3 +74,5 @@ def _ring(address: Path) -> None:
             ringer.sendto(b"!", str(address))
         except ConnectionRefusedError:
             address.unlink(missing_ok=True)  # its worker is gone
+        except OSError:  # its buffer is full: it is awake anyway
+            pass

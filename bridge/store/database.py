@@ -29,8 +29,13 @@ class Database(Protocol):
     def execute(self, sql: str, params: Mapping[str, object] | None = None) -> int:
         """Run a statement and return how many rows it changed; raise StoreError."""
 
-    def append(self, sql: str, params: Mapping[str, object] | None = None) -> int:
-        """Run an INSERT that waits for no other writer, as it depends on nothing they do."""
+    def append(
+        self, sql: str, params: Mapping[str, object] | None = None, *, rings: bool = False
+    ) -> int:
+        """Run an INSERT that depends on nothing that other writers do; return how many it added.
+
+        Where it `rings`, the workers are woken once the row is there.
+        """
 
     def atomic(self, vendor: str = "") -> AbstractContextManager[None]:
         """Run a block in one transaction, which other writers wait for; nested blocks join it.

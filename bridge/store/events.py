@@ -23,7 +23,7 @@ class Events:
         self._db = database
 
     def add(self, event: Event, received_at: datetime) -> bool:
-        """Store an event; return False where it is stored already, which changes nothing.
+        """Store an event and wake the workers; return False where it is stored already.
 
         The body of one that means nothing to us serves no purpose, and is not kept.
         """
@@ -50,6 +50,7 @@ class Events:
                 "ignored": event.ignored,
                 "body": "" if event.ignored else event.body,
             },
+            rings=not event.ignored,
         )
         return added == 1
 

@@ -66,7 +66,11 @@ class Handle:
         """Run a statement and return how many rows it changed."""
         return self._db.execute(sql, dict(params or {})).rowcount
 
-    append = execute
+    def append(
+        self, sql: str, params: Mapping[str, object] | None = None, *, rings: bool = False
+    ) -> int:
+        """Run an INSERT; a step has nobody to wake."""
+        return self.execute(sql, params)
 
     @contextmanager
     def atomic(self, vendor: str = "") -> Iterator[None]:

@@ -162,9 +162,14 @@ class PostgresStore:
         with self._transaction(BESIDE):
             return self._run(sql, params).rowcount
 
-    def append(self, sql: str, params: Mapping[str, object] | None = None) -> int:
+    def append(
+        self, sql: str, params: Mapping[str, object] | None = None, *, rings: bool = False
+    ) -> int:
         """Add a row that nobody has read before; waits for no other writer."""
-        return self._run(sql, params).rowcount
+        added = self._run(sql, params).rowcount
+        if added and rings:
+            self.ring()
+        return added
 
     def atomic(self, vendor: str = "") -> AbstractContextManager[None]:
         """Run a block in one transaction; a nested block joins as a savepoint."""

@@ -8,7 +8,6 @@ waits for its turn (`turns.py`), for as long as its patience lasts.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
@@ -16,9 +15,9 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import quote
 
 import sqlite_utils
 
@@ -33,52 +32,48 @@ from bridge.store.dialect import SQLITE
 from bridge.store.events import Events
 from bridge.store.facts import Facts
 from bridge.store.gates import Gates
+from bridge.store.groups import Groups
 from bridge.store.migrations import migrations
 from bridge.store.orders import Orders
 from bridge.store.persons import UNSCRUBBED, Persons
 from bridge.store.requests import Requests
 from bridge.store.rows import Row
+from bridge.store.sqlite_file import (
+    BUSY_TIMEOUT,
+    begun,
+    connect,
+    hint,
+    identity,
+    is_busy,
+    is_mistake,
+    make,
+)
 from bridge.store.turns import PAUSE, NoTurnError, Turns
 
-BUSY_TIMEOUT = 20.0
-# Who writes much writes the same pages again and again: with room for them, less often to the disk.
-BULK_CACHE_KIB, BULK_LOG_PAGES = 64 * 1024, 16 * 1024
 # Nobody is to wait for long while somebody else's old view of the database is in use.
 SCRUB_PATIENCE = 0.25
 # Anybody may ask whether the database can be written, as often as they like.
 CHECK_EVERY = timedelta(seconds=1)
-HINTS = {
-    "no such table": "run `bridge migrate`",
-    "not a database": "DATABASE_URL names a file that is something else",
-    "malformed": "the file is damaged: restore a backup",
-    "disk I/O": "check the disk, and the room on it",
-    "disk is full": "check the room on the disk",
-    "unable to open": "check DATABASE_URL and who may write there",
-    "readonly": "check DATABASE_URL and who may write there",
-}
 NEVER = datetime.min.replace(tzinfo=UTC)
 # What a statement begins with that changes nothing, and need not wait for those who write.
 READS = ("SELECT", "WITH", "EXPLAIN", "PRAGMA")
 
 
+_Opened = weakref.WeakKeyDictionary[sqlite_utils.Database, threading.RLock]
+
+
 class _Local(threading.local):
     """Hold what each thread has of its own."""
 
+    def __init__(self) -> None:
+        self.using = threading.RLock()  # held while its connection is in use
+
     db: sqlite_utils.Database | None = None
     file: tuple[int, int] | None = None
+    closed = 0  # how often the store had been closed when it was opened
     inside = False  # it is in a transaction, or was until the disk failed
     rings = False  # once that is committed
     doubtful = False  # something is wrong with the connection, or was
-
-
-# Tried again, they come again: whoever waits for the database to mend would wait for ever.
-OUR_MISTAKES = (
-    sqlite3.IntegrityError,
-    sqlite3.DataError,
-    sqlite3.ProgrammingError,
-    sqlite3.InterfaceError,
-    sqlite3.NotSupportedError,
-)
 
 
 class SqliteStore:
@@ -92,10 +87,12 @@ class SqliteStore:
         self._patience = patience
         self._local = _Local()
         self._lock = threading.Lock()
-        self._opened: weakref.WeakSet[sqlite_utils.Database] = weakref.WeakSet()
+        self._opened: _Opened = weakref.WeakKeyDictionary()
         self._bell = Bell(path)
+        self._closed = 0
         self._written = NEVER
         self._turns = Turns(Path(path).parent)
+        self._groups = Groups(self.atomic, patience)
         self.events = Events(self)
         self.orders = Orders(self)
         self.customers = Customers(self)
@@ -112,7 +109,7 @@ class SqliteStore:
     def migrate(self) -> list[str]:
         """Bring the schema up to date; return the names of the steps that ran."""
         with self._explained():
-            self._make_file()
+            make(self.path, self._patience)
             with self.atomic():
                 pending = [each.name for each in migrations.pending(self._db)]
                 migrations.apply(self._db)
@@ -171,7 +168,7 @@ class SqliteStore:
             connection.execute("VACUUM")
             busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.OperationalError as error:
-            if not _is_busy(error):
+            if not is_busy(error):
                 raise
             return False
         finally:
@@ -179,14 +176,19 @@ class SqliteStore:
         return not busy
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, once its thread does not use it any more.
+
+        One that is closed while it is in use takes the whole process with it.
+        """
         self._bell.close()
         with self._lock:
-            opened = list(self._opened)
+            self._closed += 1
+            opened = list(self._opened.items())
             self._opened.clear()
-            self._local = _Local()
-        for db in opened:
-            db.conn.close()
+        for db, using in opened:
+            if using.acquire(timeout=self._patience):
+                db.conn.close()
+                using.release()
 
     # ── the database ──
 
@@ -203,7 +205,15 @@ class SqliteStore:
         with self._may_run(sql):
             return self._db.conn.execute(sql, dict(params or {})).rowcount
 
-    append = execute
+    def append(
+        self, sql: str, params: Mapping[str, object] | None = None, *, rings: bool = False
+    ) -> int:
+        """Run an INSERT together with those of other threads; wake the workers if asked to."""
+        if self._local.inside:
+            added = self.execute(sql, params)
+            self._local.rings |= rings and added > 0
+            return added
+        return self._groups.append(partial(self.append, sql, params, rings=rings))
 
     @contextmanager
     def atomic(self, vendor: str = "") -> Iterator[None]:
@@ -213,7 +223,7 @@ class SqliteStore:
                 yield
             return
         deadline = time.monotonic() + self._patience
-        with self._explained(), self._turns.mine(deadline):
+        with self._explained(), self._turns.mine(deadline), self._local.using:
             connection = self._begin(deadline)
             self._local.inside, self._local.rings = True, False
             try:
@@ -237,7 +247,7 @@ class SqliteStore:
             with self.atomic():
                 yield
             return
-        with self._explained():
+        with self._explained(), self._local.using:
             if self._local.inside:
                 self._require_open()
             yield
@@ -250,7 +260,10 @@ class SqliteStore:
         with self._turns.ahead(deadline):
             connection.execute("PRAGMA busy_timeout = 0")
             try:
-                while not _begun(connection, deadline):
+                closed = self._closed
+                while not begun(connection, deadline):
+                    if closed != self._closed:
+                        raise StoreError(f"{self.path}: the store was closed")
                     time.sleep(PAUSE)
             finally:
                 connection.execute(f"PRAGMA busy_timeout = {round(self._patience * 1000)}")
@@ -280,58 +293,33 @@ class SqliteStore:
 
     def _was_moved(self) -> bool:
         """Tell whether the file of this thread's connection is no longer where it was."""
-        return self._local.db is not None and self._local.file != _identity(self.path)
+        return self._local.db is not None and self._local.file != identity(self.path)
 
     def _discard(self) -> None:
         """Close this thread's connection: the next use opens another."""
         db, self._local.db, self._local.doubtful = self._local.db, None, False
         if db is not None:
             with self._lock:
-                self._opened.discard(db)
+                self._opened.pop(db, None)
             with suppress(sqlite3.Error):
                 db.conn.close()
 
     @property
     def _db(self) -> sqlite_utils.Database:
-        if self._local.db is None:
-            self._local.db, self._local.file = self._connect(), _identity(self.path)
-        return self._local.db
+        local = self._local
+        if local.db is None or (local.closed != self._closed and not local.inside):
+            local.closed = self._closed
+            local.db, local.file = self._connect(), identity(self.path)
+        return local.db
 
     def _connect(self) -> sqlite_utils.Database:
         with self._explained():
-            connection = self._open("rw")
-            try:
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("PRAGMA foreign_keys = ON")
-                connection.execute("PRAGMA secure_delete = ON")
-                if self._bulk:
-                    connection.execute(f"PRAGMA cache_size = -{BULK_CACHE_KIB}")
-                    connection.execute(f"PRAGMA wal_autocheckpoint = {BULK_LOG_PAGES}")
-                db = sqlite_utils.Database(connection)
-            except BaseException:
-                connection.close()
-                raise
+            connection = connect(self.path, self._patience, bulk=self._bulk)
+        db = sqlite_utils.Database(connection)
         with self._lock:
-            self._opened.add(db)
+            self._opened[db] = self._local.using
         weakref.finalize(db, connection.close)  # when its thread has ended
         return db
-
-    def _make_file(self) -> None:
-        """Make the file where there is none, and switch it to WAL, which it remembers."""
-        connection = self._open("rwc")
-        try:
-            _use_wal(connection)
-        finally:
-            connection.close()
-
-    def _open(self, mode: str) -> sqlite3.Connection:
-        return sqlite3.connect(
-            f"file:{quote(self.path)}?mode={mode}",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            timeout=self._patience,
-        )
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -343,56 +331,8 @@ class SqliteStore:
             raise StoreError(f"{self.path}: database is locked ({error})") from error
 
     def _explain(self, error: sqlite3.Error) -> NoReturn:
-        if isinstance(error, OUR_MISTAKES) and "closed" not in str(error):
-            raise error  # what was to be written is wrong, not the database
-        if not _is_busy(error):
+        if is_mistake(error):
+            raise error
+        if not is_busy(error):
             self._doubt()
-        raise StoreError(f"{self.path}: {error}{_hint(error, Path(self.path))}") from error
-
-
-def _begun(connection: sqlite3.Connection, deadline: float) -> bool:
-    """Begin a transaction; return False where somebody else is in one, and there is time."""
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        if not _is_busy(error) or time.monotonic() > deadline:
-            raise
-        return False
-    return True
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    code: int = getattr(error, "sqlite_errorcode", 0)  # Python's own errors have none
-    return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Return what names the file at a path, whatever it is called; None where there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch a database to WAL; here SQLite does not wait for others, so it is tried again."""
-    deadline = time.monotonic() + BUSY_TIMEOUT
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _hint(error: sqlite3.Error, path: Path) -> str:
-    text = str(error)
-    if "unable to open" in text and not path.parent.is_dir():
-        return " (its folder does not exist: check DATABASE_URL)"
-    if "unable to open" in text and not path.exists():
-        return " (there is no such file: check DATABASE_URL, or run `bridge migrate` to make it)"
-    return next((f" ({hint})" for words, hint in HINTS.items() if words in text), "")
+        raise StoreError(f"{self.path}: {error}{hint(error, Path(self.path))}") from error
