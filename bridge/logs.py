@@ -242,7 +242,7 @@ def configure(redact: Redactor, *, quiet: bool = False) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.ERROR if quiet else logging.INFO
         ),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _BestEffort(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _BestEffort(sys.stderr))),
     )
 
 

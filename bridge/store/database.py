@@ -29,12 +29,11 @@ class Database(Protocol):
     def execute(self, sql: str, params: Mapping[str, object] | None = None) -> int:
         """Run a statement and return how many rows it changed; raise StoreError."""
 
-    def append(
-        self, sql: str, params: Mapping[str, object] | None = None, *, rings: bool = False
-    ) -> int:
-        """Run an INSERT that depends on nothing that other writers do; return how many it added.
+    def append(self, table: str, row: Row, unique: str, *, rings: bool = False) -> bool:
+        """Add a row, whatever others write meanwhile; return False where one like it is there.
 
-        Where it `rings`, the workers are woken once the row is there.
+        Two rows are alike where the column `unique` is. Where it `rings`, the workers are woken
+        once the row is there.
         """
 
     def atomic(self, vendor: str = "") -> AbstractContextManager[None]:
@@ -81,3 +80,18 @@ def _with_pairs(sql: str, count: int) -> tuple[str, Sequence[str]]:
     names = [f"{side}{at}" for at in range(count) for side in ("one", "other")]
     places = ", ".join(f"(:one{at}, :other{at})" for at in range(count))
     return sql.replace(":pairs", places), names
+
+
+@cache
+def appending(table: str, columns: tuple[str, ...], unique: str, rows: int = 0) -> str:
+    """Return an INSERT of one row with `:named` values, or of several with nameless ones.
+
+    It returns what is `unique` of those rows that are new.
+    """
+    places = ["?"] * len(columns) if rows else [f":{each}" for each in columns]
+    values = ", ".join([f"({', '.join(places)})"] * (rows or 1))
+    # The names are those of our own tables; every value is a parameter.
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES {values} "  # noqa: S608
+        f"ON CONFLICT ({unique}) DO NOTHING RETURNING {unique}"
+    )

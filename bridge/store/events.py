@@ -28,31 +28,23 @@ class Events:
         The body of one that means nothing to us serves no purpose, and is not kept.
         """
         state = EventState.IGNORED if event.ignored else EventState.RECEIVED
-        added = self._db.append(
-            """INSERT INTO events (key, provider, id, type, account, state, reason,
-                   occurred_at, received_at, test, fetched, waits_for, ignored, body)
-               VALUES (:key, :provider, :id, :type, :account, :state, :reason,
-                   :occurred_at, :received_at, :test, :fetched, :waits_for, :ignored, :body)
-               ON CONFLICT (key) DO NOTHING""",
-            {
-                "key": key_of(event),
-                "provider": event.provider,
-                "id": event.id,
-                "type": event.type,
-                "account": event.account,
-                "state": state,
-                "reason": event.ignored,
-                "occurred_at": iso(event.occurred_at),
-                "received_at": iso(received_at),
-                "test": int(event.test),
-                "fetched": int(event.fetched),
-                "waits_for": event.waits_for,
-                "ignored": event.ignored,
-                "body": "" if event.ignored else event.body,
-            },
-            rings=not event.ignored,
-        )
-        return added == 1
+        row = {
+            "key": key_of(event),
+            "provider": event.provider,
+            "id": event.id,
+            "type": event.type,
+            "account": event.account,
+            "state": state,
+            "reason": event.ignored,
+            "occurred_at": iso(event.occurred_at),
+            "received_at": iso(received_at),
+            "test": int(event.test),
+            "fetched": int(event.fetched),
+            "waits_for": event.waits_for,
+            "ignored": event.ignored,
+            "body": "" if event.ignored else event.body,
+        }
+        return self._db.append("events", row, "key", rings=not event.ignored)
 
     def get(self, key: str) -> EventRow | None:
         """Return one event by its key."""

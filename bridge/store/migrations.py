@@ -66,11 +66,9 @@ class Handle:
         """Run a statement and return how many rows it changed."""
         return self._db.execute(sql, dict(params or {})).rowcount
 
-    def append(
-        self, sql: str, params: Mapping[str, object] | None = None, *, rings: bool = False
-    ) -> int:
-        """Run an INSERT; a step has nobody to wake."""
-        return self.execute(sql, params)
+    def append(self, table: str, row: Row, unique: str, *, rings: bool = False) -> bool:
+        """Refuse: nobody else writes while a step runs."""
+        raise NotImplementedError(f"{table}: a step inserts")
 
     @contextmanager
     def atomic(self, vendor: str = "") -> Iterator[None]:

@@ -34,6 +34,7 @@ from bridge.store.addresses import Addresses
 from bridge.store.asks import Asks
 from bridge.store.connections import Connection, Connections
 from bridge.store.customers import Customers
+from bridge.store.database import appending
 from bridge.store.deliveries import Deliveries
 from bridge.store.dialect import POSTGRES, as_postgres, numbered
 from bridge.store.events import Events
@@ -114,7 +115,7 @@ class PostgresStore:
         if self._pending():
             raise StoreError(f"{self._connections.where} is not migrated (run `bridge migrate`)")
         if writable:
-            self.append(WRITTEN, {"now": iso(datetime.now(UTC))})
+            self._run(WRITTEN, {"now": iso(datetime.now(UTC))})
 
     def ring(self) -> None:
         """Wake the workers: something is to be done, once it is committed and can be seen."""
@@ -162,11 +163,9 @@ class PostgresStore:
         with self._transaction(BESIDE):
             return self._run(sql, params).rowcount
 
-    def append(
-        self, sql: str, params: Mapping[str, object] | None = None, *, rings: bool = False
-    ) -> int:
+    def append(self, table: str, row: Row, unique: str, *, rings: bool = False) -> bool:
         """Add a row that nobody has read before; waits for no other writer."""
-        added = self._run(sql, params).rowcount
+        added = self._run(appending(table, tuple(row), unique), row).rowcount == 1
         if added and rings:
             self.ring()
         return added

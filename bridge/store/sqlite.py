@@ -12,10 +12,9 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,12 +26,13 @@ from bridge.store.addresses import Addresses
 from bridge.store.asks import Asks
 from bridge.store.bell import Bell
 from bridge.store.customers import Customers
+from bridge.store.database import appending
 from bridge.store.deliveries import Deliveries
 from bridge.store.dialect import SQLITE
 from bridge.store.events import Events
 from bridge.store.facts import Facts
 from bridge.store.gates import Gates
-from bridge.store.groups import Groups
+from bridge.store.groups import Appended, Groups
 from bridge.store.migrations import migrations
 from bridge.store.orders import Orders
 from bridge.store.persons import UNSCRUBBED, Persons
@@ -92,7 +92,7 @@ class SqliteStore:
         self._closed = 0
         self._written = NEVER
         self._turns = Turns(Path(path).parent)
-        self._groups = Groups(self.atomic, patience)
+        self._groups = Groups(self.atomic, self._append, patience)
         self.events = Events(self)
         self.orders = Orders(self)
         self.customers = Customers(self)
@@ -205,15 +205,30 @@ class SqliteStore:
         with self._may_run(sql):
             return self._db.conn.execute(sql, dict(params or {})).rowcount
 
-    def append(
-        self, sql: str, params: Mapping[str, object] | None = None, *, rings: bool = False
-    ) -> int:
-        """Run an INSERT together with those of other threads; wake the workers if asked to."""
+    def append(self, table: str, row: Row, unique: str, *, rings: bool = False) -> bool:
+        """Add a row, together with those of other threads."""
+        appended = Appended(table, row, unique, rings)
         if self._local.inside:
-            added = self.execute(sql, params)
-            self._local.rings |= rings and added > 0
-            return added
-        return self._groups.append(partial(self.append, sql, params, rings=rings))
+            return self._append([appended])[0]
+        return self._groups.append(appended)
+
+    def _append(self, group: Sequence[Appended]) -> list[bool]:
+        """Add rows to one table within a transaction; return of each whether it is new.
+
+        One statement for all of them: each one lets other threads run first.
+        """
+        first = group[0]
+        sql = appending(first.table, tuple(first.row), first.unique, len(group))
+        values = [value for each in group for value in each.row.values()]
+        with self._may_run(sql):
+            new = {row[0] for row in self._db.conn.execute(sql, values).fetchall()}
+        added = []
+        for each in group:
+            name = each.row[first.unique]
+            added.append(name in new)
+            new.discard(name)  # of two alike, the first is new
+            self._local.rings |= each.rings and added[-1]
+        return added
 
     @contextmanager
     def atomic(self, vendor: str = "") -> Iterator[None]:

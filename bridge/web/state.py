@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import IO, Any, cast
 
 from flask import current_app, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.sansio.utils import get_content_length
 
 from bridge.config import Config
 from bridge.intake import Intake
+from bridge.providers.base import AnyProvider
 from bridge.store import Store
 from bridge.web.browsers import RateLimit
 
@@ -26,23 +29,42 @@ class State:
     rate_limit: RateLimit
 
     @cached_property
+    def routes(self) -> Mapping[str, AnyProvider]:
+        """Return the providers that are switched on, by the last part of their address."""
+        return {each.route: each for each in self.config.providers.values()}
+
+    @cached_property
     def intake(self) -> Intake:
         """Return what takes clicks in; made when first needed, as the store may not be there."""
         return Intake(self.store, self.config)
 
 
 def body(most: int = MAX_BODY) -> bytes:
-    """Return the raw body of this request; refuse one that is too large, however it is sent.
+    """Return the raw body of this request; refuse one that is too large, however it is sent."""
+    return read_body(request.environ, most)
+
+
+def read_body(environ: Mapping[str, Any], most: int = MAX_BODY) -> bytes:
+    """Return the raw body of a request; refuse one that is too large, or was broken off.
 
     Werkzeug looks at the Content-Length, and silently cuts a body that is sent in chunks without.
     """
-    if (request.content_length or 0) > most:
+    sent = environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING")
+    length = get_content_length(*sent)
+    if (length or 0) > most:
         raise RequestEntityTooLarge
-    if request.content_length is not None:
-        return request.get_data(cache=False)
-    data: bytes = request.environ["wsgi.input"].read(most + 1)
+    data = _read(environ["wsgi.input"], most + 1 if length is None else length)
     if len(data) > most:
         raise RequestEntityTooLarge
+    if len(data) < (length or 0):
+        raise ClientDisconnected
+    return data
+
+
+def _read(source: IO[bytes], length: int) -> bytes:
+    data = source.read(length) if length else b""
+    while data and len(data) < length and (more := source.read(length - len(data))):
+        data += more
     return data
 
 
