@@ -28,7 +28,7 @@ LOG = "bridge.log"
 @contextmanager
 def setting(folder: Path, vendors_url: str) -> Iterator[Config]:
     """Work in a folder, with settings made up for it: nothing real is touched."""
-    known = {each.name for each in settings.known_settings()} | {"PORT", "HOST"}
+    known = {each.name for each in settings.known_settings()} | {"PORT", "HOST", "DYNO"}
     mine = {name: os.environ.pop(name) for name in known & set(os.environ)}
     made_up = _settings(folder, vendors_url)
     lines = [f"{name}={value}" for name, value in made_up.items()]
