@@ -65,6 +65,13 @@ class BridgeSettings(BaseSettings):
         description="PostgreSQL: `0` behind a pooler that lends a connection for a transaction: "
         "workers look for work every second instead of being woken",
     )
+    web_concurrency: int = Field(
+        1,
+        ge=1,
+        alias="WEB_CONCURRENCY",
+        description="web processes of `serve` and `web`; some platforms set it. SQLite has one, "
+        "whatever it says; on PostgreSQL each takes `BRIDGE_DATABASE_POOL` connections",
+    )
     api_key: SecretStr | None = Field(None, description="key of the click API, for your server")
     publishable_key: str | None = Field(
         None, description="key of the click API, for browsers; anybody may know it"
@@ -174,6 +181,11 @@ class Config:
     def database_url(self) -> str:
         """Return DATABASE_URL, which may hold a password."""
         return self.settings.database_url.get_secret_value()
+
+    @property
+    def on_sqlite(self) -> bool:
+        """Tell whether the ledger is a file, on the disk of one machine."""
+        return self.database_url.startswith("sqlite:")
 
     def secrets(self) -> Iterator[str]:
         """Yield every configured secret value, so that it can be kept out of records."""

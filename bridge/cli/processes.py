@@ -1,4 +1,4 @@
-"""The processes of `bridge serve`: one that supervises, one for the web, one for the work.
+"""The processes of `bridge serve`: one that supervises, those of the web, one for the work.
 
 Whatever happens to the first, the others end with it: a server killed outright leaves nothing
 behind that holds its port. The others are process groups of their own, so that the Ctrl-C of a
@@ -58,6 +58,10 @@ class Ending:
     def __init__(self) -> None:
         self.asked = False
         self._act: Callable[[], None] | None = None
+        self.listen()
+
+    def listen(self) -> None:
+        """Be the one who hears the signals, whoever has heard them before."""
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, self._ask)
 
@@ -73,15 +77,18 @@ class Ending:
             self._act()
 
 
-def run_web(host: str, port: int, ending: Ending) -> None:
-    """Serve the web until SIGTERM or SIGINT; requests in flight are answered first."""
+def run_web(host: str, port: int, ending: Ending, count: int = 1) -> None:
+    """Serve the web in so many processes until SIGTERM or SIGINT.
+
+    Requests in flight are answered first.
+    """
     server = Granian(
         f"{__name__}:application",
         factory=True,
         address=_ip(host, port),
         port=port,
         interface=Interfaces.WSGI,
-        workers=1,
+        workers=count,
         blocking_threads=THREADS,
         respawn_failed_workers=True,
         workers_kill_timeout=WEB_STOP_SECONDS,
@@ -94,12 +101,17 @@ def run_web(host: str, port: int, ending: Ending) -> None:
             os._exit(0)  # a child just forked, which does not listen to signals itself yet
         server.signal_handler_interrupt()  # type: ignore[no-untyped-call]
 
-    server.on_startup(lambda: ending.then(stop))
+    def started() -> None:
+        ending.listen()  # it would end the web, and only then the worker
+        ending.then(stop)
+
+    server.on_startup(started)
     try:
         server.serve()
     except SystemExit as failure:
-        if failure.code:
-            raise BridgeError("the web process ended twice within seconds") from None
+        # A platform may ask all processes at once to end, and the web then does so by itself.
+        if failure.code and not ending.asked:
+            raise BridgeError("a web process ended twice within seconds") from None
 
 
 def application() -> WSGIApplication:
@@ -201,7 +213,7 @@ def _watch(worker: subprocess.Popen[bytes], ending: Ending) -> None:
         time.sleep(WATCH_SECONDS)
     if worker.poll() is None:
         _end(worker)
-    else:
+    elif not ending.asked:
         with starting:
             log.error("worker ended", exit_code=worker.returncode, action="starting another")
 

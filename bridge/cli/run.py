@@ -16,6 +16,8 @@ from bridge.cli import processes
 from bridge.cli.doctor import advice_on_settings
 from bridge.cli.output import say
 from bridge.cli.session import opened
+from bridge.config import Config
+from bridge.errors import ConfigError
 from bridge.store import open_store_of
 from bridge.vault import Vault, start_anew
 from bridge.worker import Worker
@@ -50,10 +52,10 @@ def serve(host: str, port: int, parent: int | None) -> None:
     """Run web and worker together: all that one machine needs."""
     ending = processes.Ending()
     processes.die_with_parent(parent, signal.SIGTERM)
-    _prepare(host, port)
+    count = _prepare(host, port)
     say(f"bridge listens on {processes.url_of(host, port)}, and delivers", err=True)
     with processes.worker_beside(ending):
-        processes.run_web(host, port, ending)
+        processes.run_web(host, port, ending, count)
 
 
 @click.command()
@@ -62,9 +64,9 @@ def serve(host: str, port: int, parent: int | None) -> None:
 def web(host: str, port: int) -> None:
     """Run the web only: it takes webhooks and clicks."""
     ending = processes.Ending()
-    _prepare(host, port)
+    count = _prepare(host, port)
     say(f"bridge listens on {processes.url_of(host, port)}", err=True)
-    processes.run_web(host, port, ending)
+    processes.run_web(host, port, ending, count)
 
 
 @click.command()
@@ -73,6 +75,7 @@ def work(parent: int | None) -> None:
     """Run the worker only: it processes events and delivers."""
     ending = processes.Ending()
     processes.die_with_parent(parent, signal.SIGTERM)
+    _settings()
     with opened(quiet=False) as session:
         worker = Worker(session.store, session.config)
         ending.then(worker.stop)
@@ -89,7 +92,7 @@ def work(parent: int | None) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 def migrate(*, anew: bool, yes: bool) -> None:
     """Bring the database's schema up to date."""
-    config = settings.load()
+    config = _settings()
     if anew and not yes and sys.stdin.isatty():
         click.confirm("Forget all e-mail addresses for good?", abort=True)
     with closing(open_store_of(config)) as store:
@@ -125,9 +128,20 @@ def sandbox(host: str, port: int) -> None:
         signal.pause()
 
 
-def _prepare(host: str, port: int) -> None:
-    """Find out now, in words, what would fail later: settings, database, port."""
+def _settings() -> Config:
+    """Read the settings; refuse to keep a ledger where it would be lost."""
     config = settings.load()
+    if config.on_sqlite and os.environ.get("DYNO"):  # Heroku names each of its dynos
+        raise ConfigError(
+            "SQLite cannot be kept on Heroku, which wipes a dyno's disk at every restart: run "
+            "`heroku addons:create heroku-postgresql:essential-0`, which sets DATABASE_URL"
+        )
+    return config
+
+
+def _prepare(host: str, port: int) -> int:
+    """Find out now, in words, what would fail later; return how many web processes there are."""
+    config = _settings()
     logs.configure(logs.Redactor(config.secrets()))
     store = open_store_of(config)
     store.migrate()
@@ -136,3 +150,16 @@ def _prepare(host: str, port: int) -> None:
     processes.require_free(host, port)
     for each in advice_on_settings(config):
         say(f"! {each}", err=True)
+    return _web_processes(config)
+
+
+def _web_processes(config: Config) -> int:
+    asked = config.settings.web_concurrency
+    if asked == 1 or not config.on_sqlite:
+        return asked
+    say(
+        f"! WEB_CONCURRENCY={asked}, but on SQLite there is one web process: for more, "
+        "set DATABASE_URL to a PostgreSQL",
+        err=True,
+    )
+    return 1
