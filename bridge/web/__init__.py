@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from http import HTTPStatus
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -83,7 +83,10 @@ def _http_error(problem: HTTPException) -> tuple[Response, int]:
     message = problem.description or status.phrase
     if status == 413:
         message = f"the body is larger than {MAX_BODY // 2**20} MiB"
-    answer, _ = error(status, CODES.get(status, status.name.lower()), message)
+    code = CODES.get(status, status.name.lower())
+    if request.path.startswith("/webhooks/"):
+        log.warning("refused", code=code, reason=message)
+    answer, _ = error(status, code, message)
     answer.headers.extend(  # such as Allow, of a 405
         (name, value) for name, value in problem.get_headers() if name != "Content-Type"
     )
