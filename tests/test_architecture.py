@@ -30,7 +30,9 @@ TOP_LEVEL = {
     "bridge",
     "fixtures",
     "pyproject.toml",
+    "render.postgres.yaml",
     "render.yaml",
+    "requirements.txt",
     "tests",
 }
 
