@@ -12,6 +12,8 @@ import json
 import logging
 import re
 import sys
+import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -206,18 +208,32 @@ def _told(exc_info: tuple[type[BaseException], BaseException, TracebackType | No
 
 
 class _BestEffort:
-    """Write lines where they can be written: on a full disk, work goes on without its log."""
+    """Write lines where they can be written: on a full disk, work goes on without its log.
+
+    While one thread writes, the others leave their lines to it, and go on.
+    """
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
+        self._lines: deque[str] = deque()
+        self._writing = threading.Lock()
 
     def write(self, text: str) -> None:
-        with suppress(OSError):
-            self._file.write(text)
+        self._lines.append(text)
+        while self._lines and self._writing.acquire(blocking=False):
+            try:
+                self._write_all()
+            finally:
+                self._writing.release()
 
     def flush(self) -> None:
         with suppress(OSError):
             self._file.flush()
+
+    def _write_all(self) -> None:
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]
+        with suppress(OSError):
+            self._file.write("".join(lines))
 
 
 def configure(redact: Redactor, *, quiet: bool = False) -> None:
