@@ -7,7 +7,9 @@ clean, and says what, and with which seed it happens again.
     python -m tests.chaos --storms 1 --failing tapfiliate --to-the-end
 
 has 20 processes killed during 2,000 webhooks of 400 orders, with a vendor that fails a third of its
-calls.
+calls. Several web and worker processes side by side need PostgreSQL (see tests/postgres.py):
+
+    python -m tests.chaos --storms 1 --database postgres --webs 2 --workers 2 --kills 50
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import click
 from chaos_audit import KINDS, VENDORS
 from chaos_boundaries import LIVES, Case, enumerate_boundaries
-from chaos_storm import Plan, Report, storm
+from chaos_storm import POSTGRES, SQLITE, Plan, Report, storm
 from rich.console import Console
 from rich.table import Table
 
@@ -52,6 +54,9 @@ MOST_SHOWN = 50
 @click.option("--share", type=click.FloatRange(0, 1), default=1 / 3, help="Of their calls.")
 @click.option("--to-the-end", is_flag=True, help="They do so until all is told.")
 @click.option("--boundaries/--no-boundaries", default=True, show_default=True)
+@click.option("--database", type=click.Choice([SQLITE, POSTGRES]), default=SQLITE)
+@click.option("--webs", type=click.IntRange(min=0), default=0, help="In place of `bridge serve`.")
+@click.option("--workers", type=click.IntRange(min=0), default=0, help="Likewise.")
 @click.option("--quiet", is_flag=True, help="Say nothing while a storm lasts.")
 def main(
     minutes: float,
@@ -64,9 +69,14 @@ def main(
     share: float,
     to_the_end: bool,
     boundaries: bool,
+    database: str,
+    webs: int,
+    workers: int,
     quiet: bool,
 ) -> None:
     """Let storms pass over a bridge, then stop it at every commit boundary."""
+    if bool(webs) != bool(workers) or (webs and database == SQLITE):
+        raise click.UsageError("--webs and --workers go together, and need --database postgres")
     console = Console(highlight=False, soft_wrap=True, width=110)
     first = secrets.randbelow(1_000_000) if seed is None else seed
     plan = Plan(
@@ -78,6 +88,9 @@ def main(
         share=share,
         hangs=True,
         to_the_end=to_the_end,
+        database=database,
+        webs=webs,
+        workers=workers,
     )
     deadline = time.monotonic() + 60 * minutes
     clean = True
@@ -118,7 +131,7 @@ def _summary(report: Report) -> Table:
     table = Table(
         title=f"{report.webhooks:,} webhooks of {plan.orders:,} orders, "
         f"{report.kills.total()} SIGKILLs ({kills or 'none'}), "
-        f"{report.starts} starts of serve, {report.seconds:.0f} s",
+        f"{report.starts} starts, {report.seconds:.0f} s",
         title_justify="left",
     )
     for name in ("", "calls", "faults met", "sales held", *KINDS, "unknown"):

@@ -12,15 +12,13 @@ by the shop. What a vendor cannot express is not held against the bridge:
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
+from chaos_database import Address, Row, read
 from chaos_shop import DECIMALS, Order
 
 VENDORS = ("taapit", "codeqr", "trackdesk", "tapfiliate", "tracify")
@@ -33,7 +31,6 @@ WITHOUT_CLICK_IDS = {"tracify"}
 LOST, DOUBLED, AMOUNT, STATE = "lost", "doubled", "wrong amount", "wrong state"
 KINDS = (LOST, DOUBLED, AMOUNT, STATE)
 Ledger = Mapping[str, Any]
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, order=True)
@@ -69,7 +66,7 @@ class Audit:
 
 
 def audit(
-    orders: Collection[Order], ledger: Ledger, database: Path, acknowledged: Collection[str]
+    orders: Collection[Order], ledger: Ledger, database: Address, acknowledged: Collection[str]
 ) -> Audit:
     """Compare what all hold in the end with what is due."""
     rows = Database(database)
@@ -90,22 +87,18 @@ def audit(
 class Database:
     """Read what the bridge keeps, without the bridge."""
 
-    def __init__(self, path: Path) -> None:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            connection.row_factory = sqlite3.Row
-
-            def read(sql: str) -> list[Row]:
-                return [dict(row) for row in connection.execute(sql)]
-
-            self.events = read("SELECT id, state, reason FROM events WHERE provider = 'stripe'")
-            self.conversions = {
-                each["id"]: json.loads(each["body"])
-                for each in read("SELECT id, body FROM conversions")
-            }
-            self.deliveries = {
-                (each["vendor"], each["conversion"]): each
-                for each in read("SELECT * FROM deliveries")
-            }
+    def __init__(self, database: Address) -> None:
+        self.events = read(
+            database, "SELECT id, state, reason FROM events WHERE provider = 'stripe'"
+        )
+        self.conversions = {
+            each["id"]: json.loads(each["body"])
+            for each in read(database, "SELECT id, body FROM conversions")
+        }
+        self.deliveries = {
+            (each["vendor"], each["conversion"]): each
+            for each in read(database, "SELECT * FROM deliveries")
+        }
 
     @property
     def unknown(self) -> list[str]:

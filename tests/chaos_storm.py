@@ -1,35 +1,33 @@
 """The storm: a real bridge under load, killed again and again while vendors misbehave.
 
-Webhooks and clicks go to a real `bridge serve` as a provider and a merchant send them: until they
-are acknowledged. When all of them are, the storm is over: vendors behave, and what waits comes due.
+Webhooks and clicks go to a real bridge as a provider and a merchant send them: until they are
+acknowledged. When all of them are, the storm is over: vendors behave, and what waits comes due.
 """
 
 from __future__ import annotations
 
 import random
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import postgres
 from chaos_audit import STATE, TAKES_BACK, VENDORS, Audit, Finding, audit
-from chaos_processes import Provider, Served, poll
+from chaos_database import DUE, RECEIVED, SENDING, Address, age, count, is_idle
+from chaos_processes import Fleet, Kept, Provider, Served, poll
 from chaos_shop import Shop, open_shop
 from running import run, vendors_at
 
-from bridge.codec import iso
 from bridge.sandbox import RunningSandbox, serve_sandbox
 from bridge.sandbox.faults import Fault
 
 DOWN_SHARE = 0.15
 # About so many calls does an order take at all vendors together.
 CALLS_PER_ORDER = 6
-DATABASE = "bridge.db"
+SQLITE, POSTGRES = "sqlite", "postgres"
 # What a process logs where something happens that nobody has thought of.
 SURPRISES = ("Traceback", "work failed", "web failed", "store failed")
 PAGE = "<!doctype html><html><head><title>Sorry</title></head><body>Back soon</body></html>"
@@ -66,6 +64,8 @@ class Plan:
     waited for, unless the bridge is stopped in the end, and its `leases_age` at once. With `hangs`,
     some calls are not answered at all. Vendors that fail `to_the_end` do so until all is told:
     they fail just that share, and are never down altogether.
+
+    With `webs` and `workers` there are so many processes of each, in place of one `bridge serve`.
     """
 
     seed: int
@@ -77,6 +77,9 @@ class Plan:
     leases_age: bool = False
     hangs: bool = False
     to_the_end: bool = False
+    database: str = SQLITE
+    webs: int = 0
+    workers: int = 0
     patience: float = 300.0
 
 
@@ -97,27 +100,26 @@ class Report:
 
 # ── the storm ────────────────────────────────────────────────────────────────────────────────────
 
-TARGETS = {"work": 9, "web": 4, "all": 4, "serve": 3}
-
 
 def storm(plan: Plan, folder: Path, say: Callable[[str], None] = lambda _: None) -> Report:
     """Let a storm pass over a bridge in a folder, and audit what it leaves behind."""
     shop = open_shop(plan.seed, plan.orders, plan.webhooks)
+    database = folder / "bridge.db" if plan.database == SQLITE else postgres.empty()
     began = time.monotonic()
     with serve_sandbox() as vendors:
-        served = Served(vendors_at(vendors.url), folder)
+        served = _kept(plan, vendors.url, folder, database)
         try:
             served.wait_ready(plan.patience)
-            with Provider(served.url, shop.arrivals) as provider:
-                kills = _kill(plan, served, provider, vendors, say)
+            with Provider(served.urls, shop.arrivals) as provider:
+                kills = _kill(plan, served, provider, vendors, database, say)
                 provider.allow(len(shop.arrivals))
                 provider.wait_for(len(shop.arrivals), plan.patience)
-            poll(partial(_is_idle, folder / DATABASE), plan.patience, "every vendor to be tried")
+            poll(partial(is_idle, database), plan.patience, "every vendor to be tried")
             say("all is acknowledged and was tried")
             if not plan.to_the_end:
                 vendors.faults.clear()
-            _settle(plan, served, folder / DATABASE, say)
-            found = _audited(shop, vendors, folder, provider)
+            _settle(plan, served, database, say)
+            found = _audited(shop, vendors, folder, database, provider)
         finally:
             served.close()
         ledger = vendors.ledger.as_json()
@@ -134,9 +136,19 @@ def storm(plan: Plan, folder: Path, say: Callable[[str], None] = lambda _: None)
         )
 
 
-def _audited(shop: Shop, vendors: RunningSandbox, folder: Path, provider: Provider) -> Audit:
+def _kept(plan: Plan, url: str, folder: Path, database: Address) -> Kept:
+    where = database if isinstance(database, str) else f"sqlite:///{database}"
+    settings = vendors_at(url) | {"DATABASE_URL": where}
+    if plan.webs or plan.workers:
+        return Fleet(settings, folder, plan.webs, plan.workers, plan.seed)
+    return Served(settings, folder)
+
+
+def _audited(
+    shop: Shop, vendors: RunningSandbox, folder: Path, database: Address, provider: Provider
+) -> Audit:
     ledger = vendors.ledger.as_json()
-    found = audit(shop.orders, ledger, folder / DATABASE, provider.acknowledged)
+    found = audit(shop.orders, ledger, database, provider.acknowledged)
     for log in sorted(folder.glob("*.log")):
         lines = log.read_text("utf-8").splitlines()
         bad = (line for line in lines if any(words in line for words in SURPRISES))
@@ -146,9 +158,10 @@ def _audited(shop: Shop, vendors: RunningSandbox, folder: Path, provider: Provid
 
 def _kill(
     plan: Plan,
-    served: Served,
+    served: Kept,
     provider: Provider,
     vendors: RunningSandbox,
+    database: Address,
     say: Callable[[str], None],
 ) -> Counter[str]:
     """Kill something now and then, each time under load.
@@ -162,8 +175,8 @@ def _kill(
         begin, end = (plan.webhooks * each // (plan.kills + 1) for each in (number, number + 1))
         provider.allow(end)
         provider.wait_for(dice.randrange(begin, end), plan.patience)
-        _wait_for_calls(plan, vendors, dice, served.folder / DATABASE)
-        target = dice.choices(list(TARGETS), list(TARGETS.values()))[0]
+        _wait_for_calls(plan, vendors, dice, database)
+        target = dice.choices(list(served.targets), list(served.targets.values()))[0]
         say(f"kill {number + 1} of {plan.kills}: {target}")
         served.kill(target)
         killed[target] += 1
@@ -173,13 +186,13 @@ def _kill(
 
 
 def _wait_for_calls(
-    plan: Plan, vendors: RunningSandbox, dice: random.Random, database: Path
+    plan: Plan, vendors: RunningSandbox, dice: random.Random, database: Address
 ) -> None:
     """Wait until some calls more have been made, or no more are to be made now."""
     more = dice.randint(1, max(plan.orders * CALLS_PER_ORDER // plan.kills, 1))
     enough = _calls(vendors) + more
     poll(
-        lambda: _calls(vendors) >= enough or _is_idle(database), plan.patience, f"{more} more calls"
+        lambda: _calls(vendors) >= enough or is_idle(database), plan.patience, f"{more} more calls"
     )
 
 
@@ -205,48 +218,22 @@ def _misbehave(plan: Plan, vendors: RunningSandbox, dice: random.Random) -> None
 # ── after the storm ──────────────────────────────────────────────────────────────────────────────
 
 
-def _settle(plan: Plan, served: Served, database: Path, say: Callable[[str], None]) -> None:
+def _settle(plan: Plan, served: Kept, database: Address, say: Callable[[str], None]) -> None:
     """Wait until nothing is left to do, having what waits for its retry come due now."""
     if plan.leases_age:
         served.stop(plan.patience)
-        say(f"{_age(database)} leases of killed workers have run out")
+        say(f"{age(database)} leases of killed workers have run out")
         served.start()
         served.wait_ready(plan.patience)
 
     def settled() -> bool:
-        if _count(database, RECEIVED):
+        if count(database, RECEIVED):
             return False
-        if not (waiting := _count(database, "deliveries WHERE state = 'due'")):
-            return not _count(database, "deliveries WHERE state = 'sending'")
+        if not (waiting := count(database, DUE)):
+            return not count(database, SENDING)
         ended = run("retry", "--state", "due", settings=served.settings, folder=served.folder)
         assert ended.returncode == 0, ended.stderr
         say(f"{waiting} deliveries were due")
         return False
 
     poll(settled, plan.patience, "everything to be told", pause=0.5)
-
-
-def _age(database: Path) -> int:
-    """Let the time pass of what nobody sees to any more: the workers that did were killed."""
-    now = [iso(datetime.now(UTC))]
-    with closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("UPDATE gates SET paused_until = ? WHERE paused_until != ''", now)
-        leases = "UPDATE deliveries SET leased_until = ? WHERE state = 'sending'"
-        return connection.execute(leases, now).rowcount
-
-
-RECEIVED = "events WHERE state = 'received'"
-DUE_NOW = """deliveries WHERE state = 'due' AND next_attempt_at <= '{now}'
-    AND vendor NOT IN (SELECT vendor FROM gates WHERE paused_until > '{now}')"""
-
-
-def _is_idle(database: Path) -> bool:
-    """Tell whether there is nothing that the worker could do now."""
-    return not _count(database, RECEIVED) and not _count(database, DUE_NOW)
-
-
-def _count(database: Path, what: str) -> int:
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        sql = f"SELECT count(*) FROM {what}".format(now=iso(datetime.now(UTC)))  # noqa: S608
-        (count,) = connection.execute(sql).fetchone()
-        return int(count)
