@@ -20,27 +20,21 @@ from bridge.config import Config, comma_separated
 from bridge.errors import StoreError
 from bridge.failures import Failures
 from bridge.forgetting import REDACTED, REMOVED
-from bridge.model import (
-    Cause,
-    Conversion,
-    ConversionKind,
-    Erasure,
-    Payment,
-    PaymentKind,
-    Status,
-)
+from bridge.model import Conversion, ConversionKind, Erasure, Payment, PaymentKind, Status
 from bridge.own_events import made_of
 from bridge.provider_api import key_setting
 from bridge.redaction import Erased, Found, Redaction, tombstones
 from bridge.store import Store
 from bridge.store.persons import source_of
 from bridge.store.rows import DeliveryState, EventRow, EventState, Said
-from bridge.succession import hand_over
+from bridge.succession import hand_over, taken_back
 from bridge.vault import Vault
 
 # The least time in which an invoice may still claim a bare payment intent, however late both come.
 CLAIM_TIME = timedelta(seconds=10)
 
+# An event by its key, what became of it, and why; None where that was so before.
+_Processed = tuple[str, EventState, str | None]
 log = logs.get()
 
 
@@ -54,25 +48,53 @@ class Intake:
         redact = logs.Redactor(config.secrets())
         self.keep_out = redact.for_ids()
         self.vault = Vault(store, config)
-        self.rules = attribution_rules(config, self.vault)
+        self.rules = attribution.Rules(
+            first=config.settings.attribution == "first",
+            days=config.settings.attribution_days,
+            external_id_names=tuple(comma_separated(config.settings.external_id_keys)),
+            email_key=self.vault.hash_key,
+        )
         self.redaction = Redaction(store, self.rules.email_key)
         self._failures = Failures(store, redact, self.redaction.is_of_redacted)
+
+    def process_some(self, now: datetime) -> int:
+        """Process some of the events that wait, oldest first; return how many there were.
+
+        They are chosen while nobody else writes: other workers take others, and none twice.
+        """
+        if not self._store.events.received(1):  # only a write has to wait for other writers
+            return 0
+        keys: list[str] = []
+        try:
+            with self._store.atomic():
+                keys = self._store.events.some_received()
+                done = [self._process_within(key, now) for key in keys]
+        except StoreError:
+            raise
+        except Exception:  # of one of them; by itself it holds up no other
+            return len([self.process(key, now) for key in keys])
+        for each in done:
+            _tell(*each)
+        return len(keys)
 
     def process(self, key: str, now: datetime) -> EventState:
         """Process one stored event; an error of ours is kept with the event, and shown."""
         try:
             with self._store.atomic():
-                row = self._store.events.get(key)
-                if row is None or row.state is not EventState.RECEIVED:
-                    return row.state if row else EventState.IGNORED
-                state, reason = self._process(row, now)
-                self._store.events.mark(key, state, reason)
+                done = self._process_within(key, now)
         except StoreError:
             raise
         except Exception as error:  # whatever one event does to us, the next must not wait for it
             return self._failures.keep_event(key, error)
-        log.info("processed", event_id=key, state=str(state), reason=reason)
-        return state
+        return _tell(*done)
+
+    def _process_within(self, key: str, now: datetime) -> _Processed:
+        row = self._store.events.get(key)
+        if row is None or row.state is not EventState.RECEIVED:
+            return key, row.state if row else EventState.IGNORED, None
+        state, reason = self._process(row, now)
+        self._store.events.mark(key, state, reason)
+        return key, state, reason
 
     def refresh(self, order: str, now: datetime) -> None:
         """Fold an order anew, and make due what has changed.
@@ -94,7 +116,7 @@ class Intake:
         after = {each.id: self._resolve(each, order) for each in folded}
         earlier = [each for each in after.values() if self._begins_earlier(each)]
         for each in after.values():
-            self._put(each, now)
+            self._put(each, before.get(each.id), now)
         for each in before.values():
             if each.id not in after:
                 self._merge_away(each, list(after.values()), now)
@@ -276,26 +298,30 @@ class Intake:
         aliases = self._store.customers.aliases(conversion.keys)
         if conversion.kind is ConversionKind.PAGEVIEW:  # it tells of itself alone
             return attribution.resolve(conversion, [], aliases, {}, self.rules)
+        clicks = self._store.customers.clicks(aliases)
+        untimed = not all(each.exact for each in clicks)  # only of those it is asked
         resolved = attribution.resolve(
             conversion,
-            self._store.customers.clicks(aliases),
+            clicks,
             aliases,
             self._config.vendors,
             self.rules,
             began_at=self._store.orders.began_at(conversion),
-            heard_at=self._store.orders.heard_at(order, conversion.order),
+            heard_at=self._store.orders.heard_at(order, conversion.order) if untimed else None,
         )
         if conversion.kind is ConversionKind.LEAD:
             return resolved
-        home = self._store.customers.aliases(attribution.strongest_first(conversion.keys)[:1])
+        strongest = attribution.strongest_first(conversion.keys)[:1]
+        alone = strongest == list(conversion.keys)
+        home = aliases if alone else self._store.customers.aliases(strongest)
         return replace(resolved, leads=self._store.deliveries.leads_told(conversion, home))
 
     def _begins_earlier(self, conversion: Conversion) -> bool:
         """Tell whether an order shows that its subscription began before what we knew."""
+        if not conversion.subscription:
+            return False
         first = self._store.orders.first_paid(conversion, 1)
-        return bool(
-            conversion.subscription and first and conversion.occurred_at < first[0].occurred_at
-        )
+        return bool(first and conversion.occurred_at < first[0].occurred_at)
 
     def _refresh_renewals(self, conversion: Conversion, now: datetime) -> None:
         """Credit the other orders of a subscription anew: it began earlier than we knew."""
@@ -304,8 +330,8 @@ class Intake:
             if each.id != conversion.id:
                 self.refresh(self._store.orders.order_of(each.id), now)
 
-    def _put(self, conversion: Conversion, now: datetime) -> None:
-        stored = self._store.orders.conversion(conversion.id)
+    def _put(self, conversion: Conversion, stored: Conversion | None, now: datetime) -> None:
+        stored = stored or self._store.orders.conversion(conversion.id)
         if stored is not None:
             conversion = replace(conversion, renewal=stored.renewal)
         if self._store.orders.put(conversion, now):
@@ -341,17 +367,8 @@ class Intake:
         """
         if hand_over(self._store, gone, others, now):
             self._store.orders.remove(gone.id)
-            return
-        names = ", ".join(each.id for each in others)
-        taken_back = replace(
-            gone,
-            status=Status.DISAPPROVED,
-            taken_back=gone.paid,
-            value=replace(gone.value, minor=0),
-            cause=gone.cause or Cause.CANCELLATION,
-            reason=f"it is part of {names}" if names else "it is no sale any more",
-        )
-        self._put(taken_back, now)
+        else:
+            self._put(taken_back(gone, others), gone, now)
 
     def _mark_renewals(self, conversions: list[Conversion], now: datetime) -> None:
         ids = [each.id for each in conversions if each.subscription]
@@ -370,12 +387,8 @@ class Intake:
                     self._store.asks.add(each.provider, each.account, subject, now)
 
 
-def attribution_rules(config: Config, vault: Vault) -> attribution.Rules:
-    """Return the merchant's rules of attribution."""
-    settings = config.settings
-    return attribution.Rules(
-        first=settings.attribution == "first",
-        days=settings.attribution_days,
-        external_id_names=tuple(comma_separated(settings.external_id_keys)),
-        email_key=vault.hash_key,
-    )
+def _tell(key: str, state: EventState, reason: str | None) -> EventState:
+    """Log what became of an event, once that is committed."""
+    if reason is not None:
+        log.info("processed", event_id=key, state=str(state), reason=reason)
+    return state

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from bridge.model import Conversion, Status
+from bridge.model import Cause, Conversion, Status
 from bridge.store import Store
 from bridge.store.rows import DeliveryRow, DeliveryState
 
@@ -19,6 +19,19 @@ def hand_over(store: Store, gone: Conversion, others: Sequence[Conversion], now:
     rows = store.deliveries.of_conversion(gone.id)
     handed = [_pass_on(store, row, gone, others, now) for row in rows]
     return all(handed)
+
+
+def taken_back(gone: Conversion, others: Sequence[Conversion]) -> Conversion:
+    """Return a conversion of which a vendor holds more than one can hand over, as given back."""
+    names = ", ".join(each.id for each in others)
+    return replace(
+        gone,
+        status=Status.DISAPPROVED,
+        taken_back=gone.paid,
+        value=replace(gone.value, minor=0),
+        cause=gone.cause or Cause.CANCELLATION,
+        reason=f"it is part of {names}" if names else "it is no sale any more",
+    )
 
 
 def _pass_on(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
+from functools import cache
 
 from bridge.attribution import CLOCK_SKEW, strongest_first
 from bridge.codec import dump, from_iso, iso, load
@@ -24,6 +25,30 @@ from bridge.store.rows import (
 )
 
 
+@cache
+def _making_due(count: int) -> str:
+    """Return the statement that makes deliveries of a conversion to so many vendors due."""
+    values = ", ".join(
+        f"(:id{at}, :conversion, :vendor{at}, 'due', :now, :now)" for at in range(count)
+    )
+    return f"""INSERT INTO deliveries
+                   (id, conversion, vendor, state, next_attempt_at, updated_at)
+               VALUES {values}
+               ON CONFLICT (id) DO UPDATE SET
+                   again = CASE WHEN deliveries.state IN ('sending', 'unknown') THEN 1
+                       ELSE 0 END,
+                   next_attempt_at = CASE
+                       WHEN deliveries.state IN ('due', 'sending', 'unknown')
+                       THEN deliveries.next_attempt_at ELSE excluded.updated_at END,
+                   failures = CASE WHEN deliveries.state = 'dead' THEN 0
+                       ELSE deliveries.failures END,
+                   failing_since = CASE WHEN deliveries.state = 'dead' THEN NULL
+                       ELSE deliveries.failing_since END,
+                   state = CASE WHEN deliveries.state IN ('sending', 'unknown')
+                       THEN deliveries.state ELSE 'due' END,
+                   updated_at = excluded.updated_at"""  # noqa: S608
+
+
 class Deliveries:
     """Keep what each vendor has been told, and what it is still to be told."""
 
@@ -36,31 +61,12 @@ class Deliveries:
         One that is being sent is looked at again afterwards; one whose outcome is unknown stays so
         until a person resolves it; one that waits for its retry keeps waiting.
         """
-        for vendor in vendors:
-            self._db.execute(
-                """INSERT INTO deliveries
-                       (id, conversion, vendor, state, next_attempt_at, updated_at)
-                   VALUES (:id, :conversion, :vendor, 'due', :now, :now)
-                   ON CONFLICT (id) DO UPDATE SET
-                       again = CASE WHEN deliveries.state IN ('sending', 'unknown') THEN 1
-                           ELSE 0 END,
-                       next_attempt_at = CASE
-                           WHEN deliveries.state IN ('due', 'sending', 'unknown')
-                           THEN deliveries.next_attempt_at ELSE :now END,
-                       failures = CASE WHEN deliveries.state = 'dead' THEN 0
-                           ELSE deliveries.failures END,
-                       failing_since = CASE WHEN deliveries.state = 'dead' THEN NULL
-                           ELSE deliveries.failing_since END,
-                       state = CASE WHEN deliveries.state IN ('sending', 'unknown')
-                           THEN deliveries.state ELSE 'due' END,
-                       updated_at = :now""",
-                {
-                    "id": f"{conversion}@{vendor}",
-                    "conversion": conversion,
-                    "vendor": vendor,
-                    "now": iso(now),
-                },
-            )
+        names = list(dict.fromkeys(vendors))
+        if names:
+            params = {"conversion": conversion, "now": iso(now)}
+            for number, vendor in enumerate(names):
+                params |= {f"id{number}": f"{conversion}@{vendor}", f"vendor{number}": vendor}
+            self._db.execute(_making_due(len(names)), params)
 
     def lease(
         self, vendor: str, now: datetime, until: datetime, token: str, limit: int

@@ -66,6 +66,10 @@ class Events:
         )
         return [row["key"] for row in rows]
 
+    def some_received(self) -> list[str]:
+        """Return as many of these keys as are best processed in one transaction."""
+        return self.received(self._db.dialect.at_once)
+
     def newest(self, state: str = "", limit: int = 100) -> list[EventRow]:
         """Return the newest events, of one state if given, newest first."""
         where = "WHERE state = :state" if state else ""

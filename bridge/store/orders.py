@@ -15,7 +15,7 @@ from bridge.codec import dump, from_iso, iso, load
 from bridge.model import Conversion, Payment
 from bridge.store.database import Database, insert_all, query_for
 from bridge.store.rows import Row
-from bridge.store.sets import ALIASES, REFS, find, join
+from bridge.store.sets import ALIASES, REFS, find, find_all, join
 
 # A visit is one event of ours: that, its payment, its order and its conversion have one name.
 _FORGET_VISIT = (
@@ -48,19 +48,15 @@ class Orders:
 
     def add(self, event: str, payments: Sequence[Payment]) -> set[str]:
         """Store what an event tells of, instead of what it told before; return the orders of it."""
-        orders = set()
-        self._db.execute(
-            "DELETE FROM payments WHERE event = :event AND position >= :count",
-            {"event": event, "count": len(payments)},
-        )
-        self._db.execute("DELETE FROM event_keys WHERE event = :event", {"event": event})
+        winners = set()
+        self._forget_told(event, len(payments))
         keys = sorted({key for payment in payments for key in payment.keys})
         named = [(event, key) for key in keys]
         insert_all(self._db, "INSERT INTO event_keys (event, key) VALUES :pairs", named)
         for position, payment in enumerate(payments):
             refs = sorted(ref_of(payment.provider, each) for each in payment.references)
             if refs:
-                orders.add(join(self._db, REFS, refs)[0])
+                winners.add(join(self._db, REFS, refs)[0])
             self._db.execute(
                 """INSERT INTO payments (event, position, id, ref, body, redacted)
                    VALUES (:event, :position, :id, :ref, :body, :redacted)
@@ -76,7 +72,18 @@ class Orders:
                     "redacted": int(payment.redacted),
                 },
             )
-        return {self.order_of(each) for each in orders}
+        # One that was joined later may have taken the others in.
+        return winners if len(winners) < 2 else set(find_all(self._db, REFS, winners).values())
+
+    def _forget_told(self, event: str, count: int) -> None:
+        """Forget what an event told before of so many payments, but for what is replaced."""
+        told = "SELECT 1 FROM payments WHERE event = :event LIMIT 1"
+        if self._db.query(told, {"event": event}):
+            self._db.execute(
+                "DELETE FROM payments WHERE event = :event AND position >= :count",
+                {"event": event, "count": count},
+            )
+            self._db.execute("DELETE FROM event_keys WHERE event = :event", {"event": event})
 
     def order_of(self, ref: str) -> str:
         """Return the order that a reference belongs to, or "" for an unknown one."""
@@ -218,10 +225,9 @@ class Orders:
     def put(self, conversion: Conversion, now: datetime) -> bool:
         """Store a conversion as it stands now; return False where nothing about it is new."""
         body = dump(conversion)
-        stored = self._db.query(
-            "SELECT body FROM conversions WHERE id = :id", {"id": conversion.id}
-        )
-        if stored and stored[0]["body"] == body:
+        rows = self._db.query("SELECT body FROM conversions WHERE id = :id", {"id": conversion.id})
+        stored = rows[0]["body"] if rows else ""
+        if stored == body:
             return False
         self._db.execute(
             """INSERT INTO conversions (id, ref, kind, customer, provider, subscription, paid,
@@ -248,13 +254,15 @@ class Orders:
                 "body": body,
             },
         )
-        self._put_keys(conversion)
+        if not stored or load(Conversion, stored).keys != conversion.keys:
+            self._put_keys(conversion, new=not stored)
         return True
 
-    def _put_keys(self, conversion: Conversion) -> None:
-        self._db.execute(
-            "DELETE FROM conversion_keys WHERE conversion = :id", {"id": conversion.id}
-        )
+    def _put_keys(self, conversion: Conversion, *, new: bool) -> None:
+        if not new:
+            self._db.execute(
+                "DELETE FROM conversion_keys WHERE conversion = :id", {"id": conversion.id}
+            )
         named = [(conversion.id, key) for key in conversion.keys]
         insert_all(self._db, "INSERT INTO conversion_keys (conversion, key) VALUES :pairs", named)
 

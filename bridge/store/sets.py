@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from bridge.store.database import Database, query_for
+from bridge.store.database import Database, insert_all, query_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,8 @@ def join(db: Database, sets: SetTable, members: Sequence[str]) -> tuple[str, boo
             f"UPDATE {sets.table} SET {sets.name} = :winner WHERE {sets.name} = :other",  # noqa: S608
             {"winner": winner, "other": other},
         )
-    for each in sorted(strangers):
-        db.execute(
-            f"INSERT INTO {sets.table} ({sets.member}, {sets.name}) VALUES (:each, :winner)",  # noqa: S608
-            {"each": each, "winner": winner},
-        )
+    pairs = [(each, winner) for each in sorted(strangers)]
+    insert_all(db, f"INSERT INTO {sets.table} ({sets.member}, {sets.name}) VALUES :pairs", pairs)  # noqa: S608
     return winner, bool(others or strangers)
 
 
