@@ -130,10 +130,10 @@ class Worker:
 
     def process_events(self) -> bool:
         """Process the events that wait; tell whether there were any."""
-        keys = self._store.events.received(EVENTS_AT_ONCE)
-        for key in keys:
-            self._intake.process(key, self._clock())
-        return bool(keys)
+        done = 0
+        while done < EVENTS_AT_ONCE and (some := self._intake.process_some(self._clock())):
+            done += some
+        return bool(done)
 
     def tidy(self) -> bool:
         """Drop what has been kept for long enough; encrypt anew what an older key encrypted.
