@@ -53,6 +53,11 @@ def on_postgres(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_DATABASE", "postgres")
 
 
+def sqlite_alone(reason: str) -> pytest.MarkDecorator:
+    """Mark a test of what other databases have no need of, or do elsewhere."""
+    return pytest.mark.skipif(os.environ.get("TEST_DATABASE", "sqlite") != "sqlite", reason=reason)
+
+
 @contextmanager
 def opened(url: str, *, migrated: bool = True) -> Iterator[Store]:
     store = open_store(url)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -324,13 +322,13 @@ def test_many_workers_come_to_the_same(tmp_path: Path) -> None:
         assert bench.written() == expected
 
 
-def test_a_store_that_fails_is_no_fault_of_the_event(bench: Desk, tmp_path: Path) -> None:
+def test_a_store_that_fails_is_no_fault_of_the_event(bench: Desk) -> None:
     event = bench.read(body_of("invoice.paid"))
     receive(bench.store, event, NOW)
-    with closing(sqlite3.connect(tmp_path / "bridge.db")) as breaking:
-        breaking.execute("ALTER TABLE deliveries RENAME TO elsewhere")
-        with pytest.raises(StoreError, match="no such table"):
-            bench.intake.process(key_of(event), NOW)
-        assert bench.row("invoice.paid").state is EventState.RECEIVED
-        breaking.execute("ALTER TABLE elsewhere RENAME TO deliveries")
+    database: Any = bench.store
+    database.execute("ALTER TABLE deliveries RENAME TO elsewhere")
+    with pytest.raises(StoreError, match=r"no such table|not migrated"):
+        bench.intake.process(key_of(event), NOW)
+    assert bench.row("invoice.paid").state is EventState.RECEIVED
+    database.execute("ALTER TABLE elsewhere RENAME TO deliveries")
     assert bench.intake.process(key_of(event), NOW) is EventState.PROCESSED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -98,17 +97,16 @@ def test_an_answer_is_recorded_once_the_database_can_be_written_again(
     made = make(vendor)
     made.click(CUSTOMER)
     made.receive(*SALE)
-    store = open_store(made.config.database_url, patience=0.05)
+    store = open_store(made.config.database_url, patience=0.2)
     worker = Worker(store, made.config, sender=Sender(read_seconds=5), clock=made.clock)
-    made.fault(vendor, {"commit_then_hang": 0.3})
-    path = made.config.database_url.removeprefix("sqlite:///")
-    with capture_logs() as logs, closing(sqlite3.connect(path, isolation_level=None)) as writer:
+    made.fault(vendor, {"commit_then_hang": 0.5})
+    with capture_logs() as logs, closing(open_store(made.config.database_url)) as other:
+        other.check()
         delivering = Thread(target=worker.drain)
         delivering.start()
         until(lambda: made.sales(vendor), "the vendor to have counted it")
-        writer.execute("BEGIN IMMEDIATE")
-        until(lambda: any(each["event"] == "store failed" for each in logs), "a failed record")
-        writer.execute("ROLLBACK")
+        with other.atomic():
+            until(lambda: any(each["event"] == "store failed" for each in logs), "a failed record")
         delivering.join()
     worker.close()
     store.close()

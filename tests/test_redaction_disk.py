@@ -21,6 +21,7 @@ from kit import (
     thing_of,
 )
 from redactions import EMAIL, LIFE, PERSON, SHOPIFY_CUSTOMER, USER, money, on_disk, redact
+from stores import sqlite_alone
 from test_logs import configured
 from werkzeug.wrappers import Request, Response
 
@@ -102,7 +103,10 @@ def test_shopify_asks_for_a_shop_to_be_removed(make: Make) -> None:
 
 # ── on the disk ──────────────────────────────────────────────────────────────────────────────────
 
+alone = sqlite_alone("its file is rewritten, for which it must be still; PostgreSQL is vacuumed")
 
+
+@alone
 def test_who_still_reads_the_database_is_waited_for(sold: Bench) -> None:
     path = sold.config.database_url.removeprefix("sqlite:///")
     reader = sqlite3.connect(path, isolation_level=None)
@@ -120,6 +124,7 @@ def test_who_still_reads_the_database_is_waited_for(sold: Bench) -> None:
     reader.close()
 
 
+@alone
 def test_who_is_writing_is_not_disturbed(sold: Bench) -> None:
     redact(sold)
     other = open_store(sold.config.database_url)

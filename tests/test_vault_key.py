@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import postgres
 import pytest
 from click.testing import CliRunner
 from kit import CUSTOMER, SALE, Make
@@ -193,4 +194,7 @@ def test_a_key_that_is_sealed_does_not_stay_on_the_disk(store: Store, tmp_path: 
 
 
 def written_to(folder: Path) -> bytes:
+    """Return the bytes of the database's files, or its rows."""
+    if (url := database_at(folder / "bridge.db")).startswith("postgres"):
+        return postgres.rows(url)
     return b"".join(each.read_bytes() for each in folder.iterdir() if each.is_file())

@@ -32,6 +32,7 @@ ASK_AGAIN_SECONDS = 0.25
 LOOK_UP_SECONDS = 2.0
 UNMIGRATED = {"42P01", "42703", "3F000"}  # no such table, column, schema
 HINTS = {
+    "25P03": "this process stood still in the middle of a transaction, which others waited for",
     "25006": "it is read-only: DATABASE_URL must name the primary server",
     "40P01": "two writers waited for each other: it is tried again",
     "42501": "the user of DATABASE_URL may not do that: make it the owner of the tables",

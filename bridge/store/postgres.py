@@ -14,14 +14,18 @@ is kept, and one for each vendor:
 So whatever is read in `atomic()` stays true until it ends, but for events that are added. The lock
 of all is always taken first, and each transaction takes at most one other: nobody can wait for
 somebody who waits for him. Nothing else is left on a connection, but LISTEN on one of its own.
+
+Where the end of a transaction is not heard of, as the connection broke, the server is asked what
+became of it, so that nothing is written twice. A row of append() is found when it is added again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -32,7 +36,7 @@ from bridge.errors import StoreError
 from bridge.store import schema
 from bridge.store.addresses import Addresses
 from bridge.store.asks import Asks
-from bridge.store.connections import Connection, Connections
+from bridge.store.connections import ASK_AGAIN_SECONDS, Connection, Connections
 from bridge.store.customers import Customers
 from bridge.store.database import appending
 from bridge.store.deliveries import Deliveries
@@ -48,10 +52,13 @@ from bridge.store.rows import Row
 
 # Who starts while another makes the schema anew waits for it.
 MIGRATION_PATIENCE = 600.0
+# So many times its patience may somebody be silent in the middle of a transaction.
+IDLE_FOR = 3
 # Any number will do that nobody else takes for a lock in the same database.
 LOCK_OF_ALL = int.from_bytes(b"bridge")
 ALONE = f"SELECT pg_advisory_xact_lock({LOCK_OF_ALL})"
 BESIDE = f"SELECT pg_advisory_xact_lock_shared({LOCK_OF_ALL})"
+NUMBER = "SELECT txid_current() AS number"
 # Where persons are written of, and taken out.
 SCRUBBED = (
     "events, event_keys, payments, conversions, conversion_keys, aliases, clicks, click_keys, "
@@ -205,9 +212,9 @@ class PostgresStore:
         with self._connections.lend_to_writer() as connection:
             within = self._local.transaction = _Transaction(connection, vendor)
             try:
-                self._send(connection, f"{_begin(patience or self._patience)}; {lock}")
+                number = self._begin(connection, patience or self._patience, lock)
                 yield
-                self._commit(connection)
+                self._commit(connection, number)
             except BaseException:
                 with suppress(psycopg.Error):
                     connection.execute("ROLLBACK")
@@ -217,10 +224,36 @@ class PostgresStore:
         if within.rings:
             self._bell.ring()
 
-    def _commit(self, connection: Connection) -> None:
-        done = self._send(connection, "COMMIT").statusmessage
+    def _begin(self, connection: Connection, patience: float, lock: str) -> int:
+        """Begin a transaction, and return the number by which the server knows it."""
+        begun = self._send(connection, f"{_begin(patience)}; {lock}; {NUMBER}")
+        while begun.nextset():
+            pass
+        return int(begun.fetchall()[0]["number"])
+
+    def _commit(self, connection: Connection, number: int) -> None:
+        try:
+            done = self._send(connection, "COMMIT").statusmessage
+        except StoreError as error:
+            if not (connection.closed and self._was_committed(number, error)):
+                raise
+            return
         if done != "COMMIT":  # a statement failed, and somebody went on as if it had not
             raise RuntimeError(f"a transaction with a failed statement ended in {done}")
+
+    def _was_committed(self, number: int, cut_off: StoreError) -> bool:
+        """Ask what became of a transaction whose end was not heard of; raise where nobody knows.
+
+        What was written may not be written again, so it is asked for as long as anybody would try.
+        """
+        deadline = time.monotonic() + self._patience
+        while time.monotonic() < deadline:
+            with suppress(StoreError), closing(self._connections.connect()) as other:
+                answer = self._send(other, f"SELECT txid_status({number}) AS status").fetchall()
+                if (status := answer[0]["status"]) != "in progress":
+                    return bool(status == "committed")
+            time.sleep(ASK_AGAIN_SECONDS)
+        raise cut_off
 
     @contextmanager
     def _savepoint(self, within: _Transaction) -> Iterator[None]:
@@ -268,9 +301,15 @@ class _Making:
 
 
 def _begin(patience: float) -> str:
+    """Return what begins a transaction: it waits for others, and has others wait, for a while.
+
+    A machine that is cut off in the middle of one would hold its locks until somebody notices.
+    """
+    wait = round(max(patience, 0.001) * 1000)
     return (
         "BEGIN ISOLATION LEVEL READ COMMITTED; "
-        f"SET LOCAL lock_timeout = {round(max(patience, 0.001) * 1000)}"
+        f"SET LOCAL lock_timeout = {wait}; "
+        f"SET LOCAL idle_in_transaction_session_timeout = {wait * IDLE_FOR}"
     )
 
 
