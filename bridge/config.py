@@ -39,7 +39,11 @@ ENVIRONMENT = SettingsConfigDict(
 # As browsers send it, but for a slash at its end and the port that goes without saying.
 ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?/?")
 USUAL_PORTS = {("http", ":80"), ("https", ":443")}
-PASSWORD_IN_URL = re.compile(r"[^:]+://[^:@/]*:(.+)@")
+# In each of these places; better something that is none than not all of one.
+PASSWORDS_IN_URL = (
+    re.compile(r"([?&](?:ssl)?password=)([^&#]+)"),
+    re.compile(r"(?<=://)([^:@/]*:)(.+)(?=@)"),
+)
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -195,8 +199,9 @@ class Config:
                 value = getattr(model, name)
                 if isinstance(value, SecretStr) and name != "database_url":
                     yield from _spellings(value.get_secret_value())
-        if found := PASSWORD_IN_URL.match(self.database_url):
-            yield from (found[1], unquote(found[1]))
+        for place in PASSWORDS_IN_URL:
+            for found in place.finditer(self.database_url):
+                yield from (found[2], unquote(found[2]))
 
     def value_of(self, setting: Setting) -> str:
         """Return a setting's value as it may be shown: secrets masked, "" when it is not set."""
@@ -353,7 +358,9 @@ def _shown(value: object) -> str:
 
 def _masked(secret: str) -> str:
     """Show enough of a secret to tell two apart, and never more than a quarter of it."""
-    if secret.startswith("sqlite:"):
+    if secret.startswith(("sqlite:", "postgres:", "postgresql:")):
+        for place in PASSWORDS_IN_URL:
+            secret = place.sub(r"\1***", secret)
         return secret
     shown = min(4, len(secret) // 4)
     return f"{secret[:shown]}…" if shown else "…"

@@ -143,13 +143,31 @@ def test_a_secret_is_found_in_every_spelling() -> None:
     assert redact("nothing of it") == "nothing of it"
 
 
-def test_the_password_of_a_database_is_a_secret_as_it_is_written_and_as_it_is() -> None:
-    url = "postgres://bridge:p%40ss%2Fw%3Ard1@db.example/bridge"
+PASSWORD = "p%40ss%2Fw%3Ard1"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgres://bridge:{}@db.example/bridge", "postgres://bridge:***@db.example/bridge"),
+        ("postgresql://:{}@db.example:5432/b?a=1", "postgresql://:***@db.example:5432/b?a=1"),
+        ("postgres://db.example/b?password={}", "postgres://db.example/b?password=***"),
+        ("postgres:///b?user=me&password={}&a=@", "postgres:///b?user=me&password=***&a=@"),
+        ("postgres://h:5432/b?password={}&a=@", "postgres://h:***@"),
+        ("postgres://me@h/b?sslpassword={}", "postgres://me@h/b?sslpassword=***"),
+    ],
+)
+def test_the_password_of_a_database_is_a_secret_as_it_is_written_and_as_it_is(
+    url: str, shown: str
+) -> None:
+    url = url.format(PASSWORD)
     made = Config(settings=BridgeSettings.model_validate({"DATABASE_URL": url}))
     redact = Redactor(made.secrets())
-    for each in ("p%40ss%2Fw%3Ard1", "p@ss/w:rd1"):
+    for each in (PASSWORD, "p@ss/w:rd1"):
         assert each in set(made.secrets())
         assert redact(f"no {each} here") == "no *** here"
+    (setting,) = [each for each in config.known_settings() if each.name == "DATABASE_URL"]
+    assert made.value_of(setting) == shown
 
 
 # ── from vendors ─────────────────────────────────────────────────────────────────────────────────
