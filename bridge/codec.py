@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import is_dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar
+from functools import cache
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 import simplejson
 from pydantic import TypeAdapter
@@ -26,9 +29,14 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 def to_plain(value: object) -> Any:
     """Return a model value as plain dicts, lists and strings; numbers of a call stay exact."""
-    mode: Literal["python", "json"] = "python" if isinstance(value, Call) else "json"
-    plain = _adapter(type(value)).dump_python(value, mode=mode, exclude_defaults=True)
-    return _sorted(plain)
+    kind: Any = type(value)
+    if kind is Call:
+        return _plain(_adapter(kind).dump_python(value, exclude_defaults=True))
+    plain = _adapter(kind).dump_python(value, mode="json", exclude_defaults=True)
+    for name in _sets_of(kind):
+        if name in plain:
+            plain[name].sort()
+    return plain
 
 
 def from_plain(kind: type[T], plain: object) -> T:
@@ -75,12 +83,17 @@ def from_iso(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _sorted(plain: object) -> object:
-    """Put what came from sets in order; dicts keep theirs."""
-    if isinstance(plain, dict):
-        return {key: _sorted(each) for key, each in plain.items()}
-    if isinstance(plain, (set, frozenset)):
-        return sorted(plain)
-    if isinstance(plain, (list, tuple)):
-        return [_sorted(each) for each in plain]
-    return plain
+@cache
+def _sets_of(kind: type[Any]) -> Sequence[str]:
+    """Return the fields whose values come in no order."""
+    hints = get_type_hints(kind) if is_dataclass(kind) else {}
+    return [name for name, hint in hints.items() if get_origin(hint) is frozenset]
+
+
+def _plain(value: object) -> object:
+    """Make lists of tuples."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return value

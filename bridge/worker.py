@@ -1,7 +1,7 @@
 """The worker: processes events, delivers what is due, asks providers; sleeps until there is more.
 
-One thread takes work and hands it out; every vendor has its own few threads, so that one that hangs
-does not hold up the others.
+One thread takes work and hands it out; one processes events, and every vendor has its own few, so
+that one that hangs does not hold up the others.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class Worker:
             store, config, self._sender, clock=clock, stopping=self._stopping.is_set
         )
         self._pools = {name: _Pool(name, size, store.ring) for name, size in sizes.items()}
+        self._processing = _Pool("events", 1, store.ring)
         self._asking = _Pool("asks", 1, store.ring)
         self._held: dict[str, DeliveryRow] = {}
         self._renewed_at = clock()
@@ -109,7 +110,9 @@ class Worker:
 
     def step(self) -> bool:
         """Do what is due now; tell whether there was anything to take."""
-        busy = self.process_events()
+        busy = False
+        if self._processing.free and self._store.events.received(1):
+            self._processing.submit(self._guarded(self._process_on))
         if self._asking.free and self._store.asks.due(self._clock(), 1):
             self._asking.submit(self._guarded(self._answer_asks))
         self._keep_leases()
@@ -135,6 +138,15 @@ class Worker:
             done += some
         return bool(done)
 
+    def _process_on(self) -> None:
+        """Process what waits and what comes meanwhile, while deliveries go on beside it."""
+        try:
+            while not self._stopping.is_set() and self._intake.process_some(self._clock()):
+                self._store.ring()  # what has come due can be taken
+        except StoreError:
+            self._stopping.wait(STORE_FAILURE_SLEEP)
+            raise
+
     def tidy(self) -> bool:
         """Drop what has been kept for long enough; encrypt anew what an older key encrypted.
 
@@ -159,7 +171,7 @@ class Worker:
 
     def close(self) -> None:
         """Finish the calls in flight and give back the connections."""
-        for pool in (*self._pools.values(), self._asking):
+        for pool in (*self._pools.values(), self._processing, self._asking):
             pool.close()
         for api in self._apis.values():
             api.close()

@@ -204,4 +204,7 @@ def _clicks(nearest: Iterable[Mapping[str, Click]]) -> dict[str, Click]:
 
 def _nearest(payments: Iterable[Payment], first: Payment) -> list[Payment]:
     """Order payments by how well they speak for a sale: its own reports, then older ones first."""
-    return sorted(payments, key=lambda each: (each.id != first.id, each.occurred_at, written(each)))
+    nearest = sorted(payments, key=lambda each: (each.id != first.id, each.occurred_at))
+    if len({(each.id != first.id, each.occurred_at) for each in nearest}) == len(nearest):
+        return nearest
+    return sorted(nearest, key=lambda each: (each.id != first.id, each.occurred_at, written(each)))

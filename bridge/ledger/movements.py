@@ -14,6 +14,8 @@ from bridge.errors import MoneyError
 from bridge.model import Payment, PaymentKind, PaymentState
 from bridge.money import Money
 
+FIELDS = tuple(each.name for each in fields(Payment))
+
 
 def latest(payments: Iterable[Payment]) -> list[Payment]:
     """Return the state that counts of each movement, with every reference ever reported of it."""
@@ -42,8 +44,10 @@ def _lateness(payment: Payment) -> tuple[bool, bool, datetime, bool, int]:
 
 def written(value: object) -> str:
     """Write a value down whole, equal ones equally: sets and mappings in order."""
+    if isinstance(value, str) or value is None:
+        return repr(value)
     if isinstance(value, Payment):
-        return repr([written(getattr(value, each.name)) for each in fields(value)])
+        return repr([written(getattr(value, each)) for each in FIELDS])
     if isinstance(value, Mapping):
         return repr(sorted((name, written(each)) for name, each in value.items()))
     return repr(sorted(value) if isinstance(value, frozenset) else value)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import sqlite_utils
 
@@ -59,6 +59,7 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 READS = ("SELECT", "WITH", "EXPLAIN", "PRAGMA")
 
 
+Params = Mapping[str, object] | Sequence[object]
 _Opened = weakref.WeakKeyDictionary[sqlite_utils.Database, threading.RLock]
 
 
@@ -194,16 +195,13 @@ class SqliteStore:
 
     def query(self, sql: str, params: Mapping[str, object] | None = None) -> list[Row]:
         """Return the rows that a statement gives."""
-        with self._may_run(sql):
-            cursor = self._db.conn.execute(sql, dict(params or {}))
-            rows = cursor.fetchall()
+        cursor, rows = self._run(sql, params or {})
         names = [column[0] for column in cursor.description] if rows else []
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def execute(self, sql: str, params: Mapping[str, object] | None = None) -> int:
         """Run a statement and return how many rows it changed."""
-        with self._may_run(sql):
-            return self._db.conn.execute(sql, dict(params or {})).rowcount
+        return self._run(sql, params or {})[0].rowcount
 
     def append(self, table: str, row: Row, unique: str, *, rings: bool = False) -> bool:
         """Add a row, together with those of other threads."""
@@ -220,8 +218,7 @@ class SqliteStore:
         first = group[0]
         sql = appending(first.table, tuple(first.row), first.unique, len(group))
         values = [value for each in group for value in each.row.values()]
-        with self._may_run(sql):
-            new = {row[0] for row in self._db.conn.execute(sql, values).fetchall()}
+        new = {row[0] for row in self._run(sql, values)[1]}
         added = []
         for each in group:
             name = each.row[first.unique]
@@ -234,7 +231,7 @@ class SqliteStore:
     def atomic(self, vendor: str = "") -> Iterator[None]:
         """Run a block in one write transaction; a nested block joins as a savepoint."""
         if self._local.inside:
-            with self._may_run(""), self._db.atomic():
+            with self._explained(), self._db.atomic():
                 yield
             return
         deadline = time.monotonic() + self._patience
@@ -255,17 +252,19 @@ class SqliteStore:
         if self._local.rings:
             self._bell.ring()
 
-    @contextmanager
-    def _may_run(self, sql: str) -> Iterator[None]:
-        """Run a statement of its own in a transaction if it writes, so that it waits its turn."""
+    def _run(self, sql: str, params: Params) -> tuple[sqlite3.Cursor, list[Any]]:
+        """Run a statement; one that writes does so in a transaction, so that it waits its turn."""
         if not self._local.inside and not sql.lstrip().startswith(READS):
             with self.atomic():
-                yield
-            return
-        with self._explained(), self._local.using:
-            if self._local.inside:
-                self._require_open()
-            yield
+                return self._run(sql, params)
+        try:
+            with self._local.using:
+                if self._local.inside:
+                    self._require_open()
+                cursor = self._db.conn.execute(sql, params)
+                return cursor, cursor.fetchall()
+        except sqlite3.Error as error:
+            self._explain(error)
 
     def _begin(self, deadline: float) -> sqlite3.Connection:
         """Begin a transaction, which nobody else can then have; raise where others do not end."""
