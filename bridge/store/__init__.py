@@ -40,6 +40,7 @@ class Store(Protocol):
     addresses: Addresses
     requests: Requests
     facts: Facts
+    where: str  # as may be shown
 
     def migrate(self) -> list[str]:
         """Bring the schema up to date; return the names of the steps that ran."""

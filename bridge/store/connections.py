@@ -22,6 +22,7 @@ from psycopg.types.string import StrDumper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from bridge.errors import ConfigError, StoreError
+from bridge.store.dialect import SHUT
 
 Connection = psycopg.Connection[DictRow]
 
@@ -180,6 +181,8 @@ class Connections:
         state = error.sqlstate or ""
         if state in UNMIGRATED:
             raise StoreError(f"{self.where} is not migrated (run `bridge migrate`)") from error
+        if state == SHUT:
+            raise StoreError(f"{self.where}: {error.diag.message_primary}") from error
         if state and state not in HINTS and state[:2] in OURS:
             # Without its details, which hold values.
             raise type(error)(error.diag.message_primary or state) from None

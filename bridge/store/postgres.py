@@ -86,6 +86,7 @@ class PostgresStore:
 
     def __init__(self, url: str, patience: float, *, pool: int, listen: bool) -> None:
         self._connections = Connections(url, patience, pool)
+        self.where = self._connections.where
         self._patience = patience
         self._local = threading.local()
         self._bell = PostgresBell(self._connections, listen=listen)

@@ -84,6 +84,7 @@ class SqliteStore:
 
     def __init__(self, path: str, patience: float = BUSY_TIMEOUT, *, bulk: bool = False) -> None:
         self.path = path
+        self.where = os.path.abspath(path)
         self._bulk = bulk
         self._patience = patience
         self._local = _Local()

@@ -74,7 +74,8 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 def is_mistake(error: sqlite3.Error) -> bool:
     """Tell whether an error says that what was to be written is wrong, not the database."""
-    return isinstance(error, OUR_MISTAKES) and "closed" not in str(error)
+    shut = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_TRIGGER
+    return isinstance(error, OUR_MISTAKES) and not shut and "closed" not in str(error)
 
 
 def identity(path: str) -> tuple[int, int] | None:
