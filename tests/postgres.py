@@ -211,6 +211,8 @@ def clear(made: str) -> None:
             """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                WHERE datname = current_database() AND pid != pg_backend_pid()"""
         )
+        # A test may have left it shut, as a database is whose data has moved.
+        connection.execute("DROP FUNCTION IF EXISTS bridge_shut CASCADE")
         rest = sorted(_tables(connection) - set(REFERRING))
         for each in (*REFERRING, *rest):
             connection.execute(f"DELETE FROM {each}".encode())  # noqa: S608
