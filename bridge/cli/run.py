@@ -12,13 +12,14 @@ import click
 from bridge import config as settings
 from bridge import logs
 from bridge import sandbox as stand_ins
-from bridge.cli import processes
+from bridge.cli import move, processes
 from bridge.cli.doctor import advice_on_settings
 from bridge.cli.output import say
 from bridge.cli.session import opened
 from bridge.config import Config
 from bridge.errors import ConfigError
 from bridge.store import open_store_of
+from bridge.store.moves import require_open
 from bridge.vault import Vault, start_anew
 from bridge.worker import Worker
 
@@ -77,6 +78,7 @@ def work(parent: int | None) -> None:
     processes.die_with_parent(parent, signal.SIGTERM)
     _settings()
     with opened(quiet=False) as session:
+        require_open(session.store)
         worker = Worker(session.store, session.config)
         ending.then(worker.stop)
         worker.run()
@@ -89,9 +91,17 @@ def work(parent: int | None) -> None:
     is_flag=True,
     help="Give up a lost BRIDGE_SECRET_KEY: e-mail addresses known so far find nobody any more.",
 )
+@click.option("--from", "source", metavar="URL", help="Move everything from this database …")
+@click.option("--to", "target", metavar="URL", help="… to this one, which is empty.")
+@click.option("--give-up", is_flag=True, help="Open a database again whose move has not ended.")
 @click.option("--yes", is_flag=True, help="Do not ask first.")
-def migrate(*, anew: bool, yes: bool) -> None:
-    """Bring the database's schema up to date."""
+def migrate(
+    *, source: str | None, target: str | None, give_up: bool, anew: bool, yes: bool
+) -> None:
+    """Bring the database's schema up to date; or move everything to another database."""
+    if asked := move.given(source, target, give_up=give_up, yes=yes):
+        move.run(asked)
+        return
     config = _settings()
     if anew and not yes and sys.stdin.isatty():
         click.confirm("Forget all e-mail addresses for good?", abort=True)
@@ -145,6 +155,7 @@ def _prepare(host: str, port: int) -> int:
     logs.configure(logs.Redactor(config.secrets()))
     store = open_store_of(config)
     store.migrate()
+    require_open(store)
     Vault(store, config)
     store.close()
     processes.require_free(host, port)
