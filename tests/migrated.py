@@ -58,10 +58,14 @@ def fill(made: Bench) -> None:
     made.play(*SALE)
     made.play(bodies=[EVERYTHING])
     redact(made)
-    made.receive(*(str(case) for case in CASES))
     made.clock.advance(hours=1)
     made.store.asks.add("stripe", "", "pi_nobody", made.clock())
     made.store.asks.add("shopify", "acme.myshopify.com", "820982911946154508", made.clock())
+
+
+def fill_more(made: Bench) -> None:
+    """Take in what every provider sends; leave some of it to be processed."""
+    made.receive(*(str(case) for case in CASES))
 
 
 def take_up(made: Bench) -> None:
@@ -92,9 +96,13 @@ def sides(source: str, target: str) -> Iterator[tuple[Side, Side]]:
         yield one, other
 
 
+def quiet(what: str, rows: int) -> None:
+    """Watch a move, and say nothing."""
+
+
 def moved(source: str, target: str) -> Report:
     with sides(source, target) as (one, other):
-        return move(one, other, lambda what, rows: None)
+        return move(one, other, quiet)
 
 
 def content(url: str) -> dict[str, list[str]]:
@@ -111,12 +119,12 @@ def content(url: str) -> dict[str, list[str]]:
     return {name: sorted(rows) for name, rows in held.items()}
 
 
-def source_of(kind: str, folder: Path) -> str:
+def source_of(kind: str, folder: Path, *, large: bool = False) -> str:
     """Return the address of a shop of one's own in which everything has happened."""
     if kind == "sqlite":
         folder.mkdir(exist_ok=True)
-        return f"sqlite:///{shutil.copy(_shop(), folder / 'old.db')}"
-    template = postgres.name_of(_shop_on_postgres())
+        return f"sqlite:///{shutil.copy(_shop(large), folder / 'old.db')}"
+    template = postgres.name_of(_shop_on_postgres(large))
     return postgres.address(postgres.named(f'TEMPLATE "{template}" STRATEGY file_copy'))
 
 
@@ -126,19 +134,21 @@ def target_of(kind: str, folder: Path) -> str:
 
 
 @cache
-def _shop() -> Path:
+def _shop(large: bool) -> Path:
     path = Path(mkdtemp(prefix="bridge-shop-")) / "shop.db"
     atexit.register(shutil.rmtree, path.parent)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("TEST_DATABASE", raising=False)
         with bench(path, patch, **SETTINGS) as made:
             fill(made)
+            if large:
+                fill_more(made)
             take_up(made)
     return path
 
 
 @cache
-def _shop_on_postgres() -> str:
+def _shop_on_postgres(large: bool) -> str:
     with TemporaryDirectory() as folder:
-        moved(f"sqlite:///{shutil.copy(_shop(), folder)}", url := postgres.lasting())
+        moved(f"sqlite:///{shutil.copy(_shop(large), folder)}", url := postgres.lasting())
     return url

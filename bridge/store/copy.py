@@ -90,13 +90,21 @@ def size_of(source: Side) -> int:
     return sum(_count(source, table) for table in tables_of(source))
 
 
-def move(source: Side, target: Side, watch: Watch, *, rows: int = ROWS_AT_ONCE) -> Report:
+def move(
+    source: Side,
+    target: Side,
+    watch: Watch,
+    *,
+    rows: int = ROWS_AT_ONCE,
+    batches: int = BATCHES_AT_ONCE,
+) -> Report:
     """Move everything, or go on with it; where all is there already, only compare.
 
     Raises StoreError where it cannot be. After a comparison that fails nothing is opened, and the
-    next run copies all anew.
+    next run copies all anew. So many rows are read at once, so many batches written in one
+    transaction.
     """
-    return _Mover(source, target, watch, rows).run()
+    return _Mover(source, target, watch, rows, batches).run()
 
 
 @dataclass
@@ -105,6 +113,7 @@ class _Mover:
     target: Side
     watch: Watch
     rows: int
+    batches: int
     tables: Sequence[Table] = ()
     changed: list[str] = field(default_factory=list)
 
@@ -144,7 +153,7 @@ class _Mover:
 
     def _mark_of(self, agreed: Move) -> Mark:
         mark = mark_of(self.target, CAME_FROM)
-        if not mark or mark.token != agreed.token:
+        if not mark or mark.token != agreed.token or mark.done:
             raise self._another()
         return mark
 
@@ -156,29 +165,32 @@ class _Mover:
         for table in self.tables[mark.tables :]:
             batches = _batches(self.source, table, mark.after, self.rows)
             for first in batches:
-                mark = self._write(table, chain([first], islice(batches, BATCHES_AT_ONCE)), mark)
+                mark = self._write(table, chain([first], islice(batches, self.batches - 1)), mark)
             mark = self._keep(mark, replace(mark, tables=mark.tables + 1, after=()))
         self._number_on()
 
     def _write(self, table: Table, batches: Iterable[list[Row]], mark: Mark) -> Mark:
         """Write some batches of a table in one transaction, with the mark of how far that is."""
-        count, last = 0, Row()
+        last = Row()
         with let_in(self.target):
+            self._require(mark)
             for some in batches:
                 _insert(self.target, table, [_as_kept(row, self._plain) for row in some])
-                count, last = count + len(some), some[-1]
+                last = some[-1]
+                self.watch(f"copying {table.name}", len(some))
             after = tuple(last[name] for name in table.key)
-            further = self._keep(mark, replace(mark, after=after))
-        self.watch(f"copying {table.name}", count)
-        return further
+            return self._keep(mark, replace(mark, after=after))
 
     def _keep(self, mark: Mark, further: Mark) -> Mark:
         """Keep how far it has come; raise StoreError where that is not what we know."""
         with let_in(self.target):
-            if mark_of(self.target, CAME_FROM) != mark:
-                raise self._another()
+            self._require(mark)
             self.target.facts.put(CAME_FROM, dump(further))
         return further
+
+    def _require(self, mark: Mark) -> None:
+        if mark_of(self.target, CAME_FROM) != mark:
+            raise self._another()
 
     def _number_on(self) -> None:
         """Have PostgreSQL number its rows on from where the others end; SQLite does by itself."""
@@ -224,7 +236,9 @@ class _Mover:
         if broken := sorted(
             name for name in table.texts if _kept(row[name], self._plain) != row[name]
         ):
-            named = [str(row[name]) for name in table.key] + [row["key"]] * (table.name == "events")
+            named = [str(row[name]) for name in table.key]
+            if table.name == "events":
+                named.append(row["key"])
             self.changed.append(f"{table.name} {' '.join(named)}: {', '.join(broken)}")
 
     def _end(self, agreed: Move, report: Report) -> None:
@@ -234,8 +248,8 @@ class _Mover:
             return
         self.watch("ending", 0)
         leave(self.source, self.target, agreed, done=True)
-        self.watch("ending", 0)
-        settle(self.target, replace(mark, done=True))
+        self.watch("opening", 0)
+        settle(self.target, mark)
         if self.target.dialect is POSTGRES:
             self.target.execute(f"ANALYZE {', '.join(each.name for each in self.tables)}")
 
@@ -279,14 +293,20 @@ def _read(raw: bytes | None, text: bool) -> str | int | None:
 
 def _insert(target: Side, table: Table, rows: Sequence[Row]) -> None:
     params = {f"{name}_{at}": value for at, row in enumerate(rows) for name, value in row.items()}
-    target.execute(_inserting(table, len(rows)), params)
+    if target.execute(_inserting(table, len(rows)), params) != len(rows):
+        raise StoreError(
+            f"{target.where}: rows of {table.name} are there already, or become the same where "
+            "texts cannot be kept as they are"
+        )
 
 
 @lru_cache
 def _inserting(table: Table, count: int) -> str:
     places = (f"({', '.join(f':{name}_{at}' for name in table.columns)})" for at in range(count))
     columns = ", ".join(_quoted(table.columns))
-    return f'INSERT INTO "{table.name}" ({columns}) VALUES {", ".join(places)}'  # noqa: S608
+    return (
+        f'INSERT INTO "{table.name}" ({columns}) VALUES {", ".join(places)} ON CONFLICT DO NOTHING'  # noqa: S608
+    )
 
 
 def _count(side: Side, table: Table) -> int:

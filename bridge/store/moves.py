@@ -13,7 +13,7 @@ interrupted goes on where it was; and until the target is opened, it can be give
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol
@@ -120,7 +120,7 @@ def settle(target: Side, mark: Mark) -> None:
     """Open the target: all is there."""
     with target.atomic():
         unshut(target)
-        target.facts.put(CAME_FROM, dump(mark))
+        target.facts.put(CAME_FROM, dump(replace(mark, done=True)))
 
 
 def give_up(source: Side) -> None:
