@@ -39,12 +39,16 @@ class Given:
     yes: bool
 
 
-def given(source: str | None, target: str | None, *, give_up: bool, yes: bool) -> Given | None:
+def given(
+    source: str | None, target: str | None, *, give_up: bool, anew: bool, yes: bool
+) -> Given | None:
     """Return what is to be moved, or None where nothing is; raise UsageError."""
     if source is None and target is None and not give_up:
         return None
     if not source or not target:
         raise click.UsageError("--from and --to belong together: each names a database")
+    if anew:
+        raise click.UsageError("--new-secret-key is for one database: move first")
     if _same(source) == _same(target):
         raise click.UsageError("--from and --to name the same database")
     return Given(source=source, target=target, give_up=give_up, yes=yes)

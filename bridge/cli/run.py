@@ -99,7 +99,7 @@ def migrate(
     *, source: str | None, target: str | None, give_up: bool, anew: bool, yes: bool
 ) -> None:
     """Bring the database's schema up to date; or move everything to another database."""
-    if asked := move.given(source, target, give_up=give_up, yes=yes):
+    if asked := move.given(source, target, give_up=give_up, anew=anew, yes=yes):
         move.run(asked)
         return
     config = _settings()
