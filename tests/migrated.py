@@ -15,10 +15,12 @@ from typing import cast
 
 import postgres
 import pytest
-from cases import CASES
+from cases import CASES, unsigned
 from kit import API_KEY, CLICKS, CUSTOMER, EVERYTHING, SALE, Bench, bench, body_of
 from redactions import redact
+from stores import a_call
 
+from bridge.inbox import receive
 from bridge.store import open_store
 from bridge.store.copy import Report, move
 from bridge.store.moves import OWN_FACTS, Side
@@ -40,7 +42,9 @@ def sale_of(name: str) -> str:
     """Return the body of another sale: of an invoice, and in an event, of that name."""
     body = body_of("invoice.paid")
     id = json.loads(body)["id"]
-    return body.replace("in_1QNjVgZk4Tp9WvLqVyR24PLZ", f"in_{name}").replace(id, f"evt_{name}")
+    for ours, theirs in ((CUSTOMER, "cus"), ("in_1QNjVgZk4Tp9WvLqVyR24PLZ", "in"), (id, "evt")):
+        body = body.replace(ours, f"{theirs}_{name}")
+    return body
 
 
 def fill(made: Bench) -> None:
@@ -69,11 +73,17 @@ def fill_more(made: Bench) -> None:
 
 
 def take_up(made: Bench) -> None:
-    """Have a delivery under way, as of a worker that ended in the middle of a call."""
+    """Have deliveries under way, as of a worker that ended in the middle of a call."""
+    for name in ("under_way", "waiting"):
+        made.click(f"cus_{name}")
     made.receive(bodies=[sale_of("under_way")])
     until = made.clock() + timedelta(minutes=1)
     for vendor in ("tapfiliate", "codeqr"):
-        made.store.deliveries.lease(vendor, made.clock(), until, "gone", 1)
+        rows = made.store.deliveries.lease(vendor, made.clock(), until, "gone", 100)
+        (row,) = (each for each in rows if each.conversion == "stripe:in_under_way")
+        assert made.store.deliveries.start(row, a_call("in_under_way"), until)
+    waiting = made.config.providers["stripe"].read(unsigned(sale_of("waiting")))
+    assert receive(made.store, waiting, made.clock())
 
 
 # ── databases ────────────────────────────────────────────────────────────────────────────────────
@@ -141,9 +151,9 @@ def _shop(large: bool) -> Path:
         patch.delenv("TEST_DATABASE", raising=False)
         with bench(path, patch, **SETTINGS) as made:
             fill(made)
+            take_up(made)
             if large:
                 fill_more(made)
-            take_up(made)
     return path
 
 

@@ -40,9 +40,9 @@ def test_what_commands_show_is_the_same(tmp_path: Path, monkeypatch: pytest.Monk
     for url in (source, target):
         with bench(tmp_path, monkeypatch, **SETTINGS, DATABASE_URL=url):
             lists = [listed(each, "--limit", "1000") for each in LISTINGS]
-            ids = [row["id"] for rows in lists for row in rows]
+            ids = [row["id"] for rows in lists for row in rows[::4]]
             shown.append([lists, [json.loads(printed("show", id, "--json")) for id in ids]])
-    assert len(shown[0][1]) > 5
+    assert len(shown[0][1]) > 3
     assert shown[0] == shown[1]
 
 
@@ -62,18 +62,15 @@ def delivered(made: Bench) -> list[Any]:
 def test_the_worker_does_there_what_it_would_have_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That includes a call that was under way, and all events that were not processed yet."""
-    stayed, source = (
-        source_of("sqlite", tmp_path / "a", large=True),
-        source_of("sqlite", tmp_path, large=True),
-    )
+    """That includes calls that were under way, and an event that was not processed yet."""
+    stayed, source = source_of("sqlite", tmp_path / "a"), source_of("sqlite", tmp_path)
     target = target_of("postgres", tmp_path)
     moved(source, target)
     done = []
     for url in (stayed, target):
         with bench(tmp_path, monkeypatch, **SETTINGS, DATABASE_URL=url) as made:
             done.append(delivered(made))
-    assert len(done[0][0]) > 40
+    assert len(done[0][0]) > 8
     assert done[0] == done[1]
 
 
@@ -92,7 +89,7 @@ def test_life_goes_on_there(
         newest, before = made.store.events.newest(limit=2)
         assert newest.key == "stripe:evt_new"
         assert newest.state == "processed"
-        assert before.key == "stripe:evt_under_way"
+        assert before.key == "stripe:evt_waiting"
         row = made.store.deliveries.get("stripe:in_new@tapfiliate")
         assert row
         assert row.state == "due"
