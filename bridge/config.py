@@ -199,9 +199,7 @@ class Config:
                 value = getattr(model, name)
                 if isinstance(value, SecretStr) and name != "database_url":
                     yield from _spellings(value.get_secret_value())
-        for place in PASSWORDS_IN_URL:
-            for found in place.finditer(self.database_url):
-                yield from (found[2], unquote(found[2]))
+        yield from passwords_in(self.database_url)
 
     def value_of(self, setting: Setting) -> str:
         """Return a setting's value as it may be shown: secrets masked, "" when it is not set."""
@@ -213,6 +211,13 @@ class Config:
             if env_name(info, name, setting.owner) == setting.name:
                 return _shown(getattr(model, name))
         return ""
+
+
+def passwords_in(url: str) -> Iterator[str]:
+    """Yield the passwords in an address of a database, as they stand there and as they are."""
+    for place in PASSWORDS_IN_URL:
+        for found in place.finditer(url):
+            yield from (found[2], unquote(found[2]))
 
 
 def load() -> Config:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import cast
-from urllib.parse import parse_qs, unquote
 
 import click
 from rich.progress import Progress
@@ -16,7 +15,7 @@ from rich.progress import Progress
 from bridge import config as settings
 from bridge import logs
 from bridge.cli.output import Column, console, print_line, print_table, say, some
-from bridge.config import PASSWORD_IN_URL
+from bridge.config import passwords_in
 from bridge.errors import BridgeError, ConfigError, StoreError
 from bridge.store import POSTGRES, SQLITE, open_store
 from bridge.store.copy import Report, Watch, move, size_of
@@ -59,7 +58,7 @@ def run(asked: Given) -> None:
     secrets: list[str] = []
     with suppress(BridgeError):  # settings that are wrong are no matter here
         secrets += settings.load().secrets()
-    logs.hide(logs.Redactor([*secrets, *_passwords(asked.source), *_passwords(asked.target)]))
+    logs.hide(logs.Redactor([*secrets, *passwords_in(asked.source), *passwords_in(asked.target)]))
     if asked.give_up:
         _give_up(asked)
     else:
@@ -171,10 +170,3 @@ def _same(url: str) -> str:
     if url.startswith(SQLITE):
         return os.path.realpath(url.removeprefix(SQLITE))
     return re.sub("^postgresql:", "postgres:", url)
-
-
-def _passwords(url: str) -> Iterator[str]:
-    """Yield the password in an address, however it is written."""
-    if found := PASSWORD_IN_URL.match(url):
-        yield from (found[1], unquote(found[1]))
-    yield from parse_qs(url.partition("?")[2]).get("password", [])

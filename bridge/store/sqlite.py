@@ -8,6 +8,7 @@ waits for its turn (`turns.py`), for as long as its patience lasts.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
