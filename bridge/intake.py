@@ -334,7 +334,7 @@ class Intake:
         stored = stored or self._store.orders.conversion(conversion.id)
         if stored is not None:
             conversion = replace(conversion, renewal=stored.renewal)
-        if self._store.orders.put(conversion, now):
+        if self._store.orders.replace(stored, conversion, now):
             self._make_due(conversion, now)
 
     def _make_due(self, conversion: Conversion, now: datetime) -> None:

@@ -224,10 +224,12 @@ class Orders:
 
     def put(self, conversion: Conversion, now: datetime) -> bool:
         """Store a conversion as it stands now; return False where nothing about it is new."""
+        return self.replace(self.conversion(conversion.id), conversion, now)
+
+    def replace(self, stored: Conversion | None, conversion: Conversion, now: datetime) -> bool:
+        """Do so where it is known how it is stored: as read in this transaction, or not at all."""
         body = dump(conversion)
-        rows = self._db.query("SELECT body FROM conversions WHERE id = :id", {"id": conversion.id})
-        stored = rows[0]["body"] if rows else ""
-        if stored == body:
+        if stored and dump(stored) == body:
             return False
         self._db.execute(
             """INSERT INTO conversions (id, ref, kind, customer, provider, subscription, paid,
@@ -254,7 +256,7 @@ class Orders:
                 "body": body,
             },
         )
-        if not stored or load(Conversion, stored).keys != conversion.keys:
+        if not stored or stored.keys != conversion.keys:
             self._put_keys(conversion, new=not stored)
         return True
 
