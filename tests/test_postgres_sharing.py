@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from intakes import Desk, changed, desk, desk_of
 from stores import NOW, database_at, on_postgres, opened, together
+from structlog.testing import capture_logs
 
 from bridge.inbox import receive
 from bridge.store.dialect import POSTGRES
@@ -40,11 +41,9 @@ def work_off(bench: Desk) -> int:
     return done
 
 
-def test_each_event_is_processed_by_one_of_several_workers(
-    waiting: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_event_is_processed_by_one_of_several_workers(waiting: Path) -> None:
     url = database_at(waiting / "bridge.db")
-    with desk(waiting) as bench:
+    with desk(waiting) as bench, capture_logs() as logs:
 
         def work(_: int) -> int:
             with opened(url) as store:
@@ -53,9 +52,9 @@ def test_each_event_is_processed_by_one_of_several_workers(
         assert sum(together(WORKERS, work)) == ORDERS * 2
         assert bench.store.events.count() == {"processed": ORDERS * 2}
         assert len(bench.written()) == ORDERS
-        told = capsys.readouterr()
-        keys = [line for line in (told.out + told.err).splitlines() if "processed" in line]
-        assert len(keys) == ORDERS * 2
+        told = Counter(each["event_id"] for each in logs if each["event"] == "processed")
+        assert set(told.values()) == {1}
+        assert len(told) == ORDERS * 2
 
 
 def test_one_that_our_code_fails_on_holds_up_no_other(waiting: Path) -> None:
