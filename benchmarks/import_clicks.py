@@ -1,4 +1,4 @@
-"""Measure `bridge clicks import`: python benchmarks/import_clicks.py [ROWS]
+"""Measure `bridge clicks import`: python -m benchmarks.import_clicks [ROWS]
 
 Every row has three ids of a customer, three clicks and a time; half of the customers come twice,
 all of them in no order. Prints wall and CPU time, and what was written to the disk.

@@ -1,4 +1,4 @@
-"""Does one vendor that is down slow the others? python benchmarks/isolation.py [ROUNDS] [SALES]
+"""Does one vendor that is down slow the others? python -m benchmarks.isolation [ROUNDS] [SALES]
 
 Each round runs a bridge without CodeQR, one with CodeQR well, one with CodeQR refusing every
 connection, and one with CodeQR taking every call and answering none (each waits for its time-out of
@@ -19,12 +19,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import requests
-import stage
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+
+from benchmarks import sales, stage
 
 DOWN = "codeqr"
 OTHERS = [name for name in stage.VENDORS if name != DOWN]
@@ -36,14 +38,14 @@ TIMES = """
     FROM attempts
     JOIN deliveries ON deliveries.id = attempts.delivery
     JOIN conversions ON conversions.id = deliveries.conversion
-    JOIN events ON events.id = 'evt_' || substr(conversions.id, 8)
+    JOIN events ON events.id = 'evt_' || substr(conversions.id, 11)
     WHERE attempts.outcome = 'accepted' AND deliveries.vendor = ?
 """
 LEFT = "SELECT count(*) FROM deliveries WHERE state != 'settled' AND vendor != ?"
 ALL = "SELECT count(*) FROM deliveries WHERE vendor != ?"
 
 
-def main(rounds: int, sales: int) -> None:
+def main(rounds: int, count: int) -> None:
     """Print the table."""
     found: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
     with tempfile.TemporaryDirectory(prefix="bridge-isolation-") as name, hanging() as hangs:
@@ -59,29 +61,69 @@ def main(rounds: int, sales: int) -> None:
             for number in track(range(rounds), "rounds", transient=True):
                 for mode, medians in found.items():
                     place = folder / f"{number}-{mode.replace(' ', '-')}"
-                    medians.append(measure(place, vendors, sales, settings[mode]))
+                    medians.append(measure(place, vendors, count, settings[mode]))
     show(found)
 
 
-def measure(folder: Path, vendors: str, sales: int, settings: dict[str, str]) -> dict[str, float]:
+def measure(folder: Path, vendors: str, count: int, settings: dict[str, str]) -> dict[str, float]:
     """Return each other vendor's median time in milliseconds."""
     requests.delete(f"{vendors}/ledger", timeout=10).raise_for_status()
-    with stage.bridge(folder, vendors, **settings) as url:
-        shop = stage.Shop(url)
-        for _ in range(sales):
+    bridge = stage.Bridge(folder, stage.all_vendors(vendors) | settings)
+    with bridge.serve() as url:
+        shop = Shop(url)
+        for _ in range(count):
             shop.sell()
             time.sleep(PACE_SECONDS)
-        with closing(sqlite3.connect(folder / "bridge.db", isolation_level=None)) as db:
-            stage.wait(lambda: _is_told(db, sales), "the other vendors to be told")
+        with closing(sqlite3.connect(bridge.path, isolation_level=None)) as db:
+            stage.wait(lambda: _is_told(db, count), "the other vendors to be told")
             return {
                 vendor: statistics.median(row[0] for row in db.execute(TIMES, [vendor]))
                 for vendor in OTHERS
             }
 
 
-def _is_told(db: sqlite3.Connection, sales: int) -> bool:
+def _is_told(db: sqlite3.Connection, count: int) -> bool:
     (known,), (left,) = (db.execute(sql, [DOWN]).fetchone() for sql in (ALL, LEFT))
-    return bool(known == sales * len(OTHERS) and left == 0)
+    return bool(known == count * len(OTHERS) and left == 0)
+
+
+class Shop:
+    """Sell to new customers whose clicks the bridge knows; one connection, as a provider's."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._webhooks = sales.Webhooks()
+        self._http = requests.Session()
+        self._http.trust_env = False
+        self._sold = 0
+
+    def sell(self) -> None:
+        """Store a click, and send an `invoice.paid`."""
+        self._sold += 1
+        name = sales.name_of("isolation", self._sold)
+        self._click(name)
+        body = self._webhooks.body(name)
+        self._post("/webhooks/stripe", data=body, headers=_signed(body))
+
+    def _click(self, name: str) -> None:
+        body = {
+            "customer": {"stripe": f"cus_{name}"},
+            "clicks": {each: f"click_{name}" for each in stage.VENDORS if each != "tracify"},
+            "context": {
+                "ip": "203.0.113.7",
+                "user_agent": "Mozilla/5.0",
+                "url": "https://shop.example/?utm_source=x",
+            },
+            "occurred_at": sales.CLICKED,
+        }
+        self._post("/clicks", json=body, headers={"Authorization": f"Bearer {stage.API_KEY}"})
+
+    def _post(self, path: str, **request: Any) -> None:
+        self._http.post(f"{self._url}{path}", **request).raise_for_status()
+
+
+def _signed(body: bytes) -> dict[str, str]:
+    return {"Content-Type": "application/json", "Stripe-Signature": sales.signature(body)}
 
 
 @contextmanager

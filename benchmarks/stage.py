@@ -1,36 +1,34 @@
-"""What benchmarks share: a bridge and its vendors as real processes, and a shop that sells."""
+"""What benchmarks share: a bridge and what it is measured against, as real processes."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import requests
 
-from bridge.model import WebhookRequest
-from bridge.providers.stripe import Stripe, StripeSettings
+from benchmarks import handwritten, sales
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-INVOICE = REPOSITORY / "fixtures" / "providers" / "stripe" / "invoice.paid" / "body.json"
-SECRET = "whsec_made_up_to_measure_with"  # noqa: S105
+REPOSITORY = sales.REPOSITORY
 API_KEY = "made up to measure with"
 VENDORS = ("codeqr", "taapit", "tapfiliate", "tracify", "trackdesk")
-SETTINGS = {
+OWN = {
     "BRIDGE_API_KEY": API_KEY,
     "BRIDGE_SECRET_KEY": "made up to measure with, too",
-    "STRIPE_WEBHOOK_SECRET": SECRET,
-    "TAAPIT_API_KEY": "taapit_sk_made_up",
+    "STRIPE_WEBHOOK_SECRET": sales.SECRET,
+}
+TAAPIT = {"TAAPIT_API_KEY": "taapit_sk_made_up"}
+ALL_VENDORS = TAAPIT | {
     "CODEQR_API_KEY": "made-up",
     "TRACKDESK_TENANT_ID": "made-up",
     "TRACKDESK_REVENUE_ORIGIN_ID": "4f8f3c1e-6f0b-4b57-9f5e-1d2c3b4a5f60",
@@ -40,24 +38,30 @@ SETTINGS = {
     "TRACIFY_ORIGIN": "https://shop.example",
 }
 START_SECONDS = 60.0
-STRIPE = Stripe(StripeSettings(webhook_secret=SECRET))
+BRIDGE = (sys.executable, "-m", "bridge")
 
 
 @contextmanager
-def running(*arguments: str, settings: Mapping[str, str], log: Path) -> Iterator[None]:
-    """Run a command of bridge's until the block ends."""
+def program(
+    command: Sequence[str],
+    settings: Mapping[str, str] | None = None,
+    log: IO[bytes] | None = None,
+    folder: Path = REPOSITORY,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program with these settings alone until the block ends."""
     inherited = {name: each for name, each in os.environ.items() if not _is_setting(name)}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bridge", *arguments],
-            env=inherited | dict(settings),
-            cwd=log.parent,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+    process = subprocess.Popen(
+        command,
+        env=inherited | {"PYTHONPATH": path} | dict(settings or {}),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=log or subprocess.DEVNULL,
+        stderr=log or subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
-        yield
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
@@ -65,81 +69,137 @@ def running(*arguments: str, settings: Mapping[str, str], log: Path) -> Iterator
 
 def _is_setting(name: str) -> bool:
     prefixes = ("BRIDGE_", "STRIPE_", "PADDLE_", "SHOPIFY_", *(f"{v.upper()}_" for v in VENDORS))
-    return name.startswith(prefixes) or name in {"DATABASE_URL", "HOST", "PORT"}
+    return name.startswith(prefixes) or name in {
+        "DATABASE_URL",
+        "HOST",
+        "PORT",
+        "WEB_CONCURRENCY",
+    }
+
+
+@contextmanager
+def running(*arguments: str, settings: Mapping[str, str], log: Path) -> Iterator[int]:
+    """Run a command of bridge's until the block ends; yield its process id."""
+    with (
+        log.open("ab") as file,
+        program([*BRIDGE, *arguments], settings, file, log.parent) as process,
+    ):
+        yield process.pid
 
 
 @contextmanager
 def sandbox(folder: Path) -> Iterator[str]:
-    """Run stand-ins for the vendors in a process of their own; yield their address."""
+    """Run the sandbox's stand-ins for all vendors; yield their address."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with running("sandbox", "--port", str(port), settings={}, log=folder / "sandbox.log"):
-        wait(lambda: _answers(f"{url}/ledger"), "the sandbox to answer")
+        wait(lambda: answers(f"{url}/ledger"), "the sandbox to answer")
+        yield url
+
+
+class Bridge:
+    """A bridge with a database of its own, of which any part may run."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str], database: str = "") -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        self.path = folder / "bridge.db"
+        self.settings = OWN | {"DATABASE_URL": database or f"sqlite:///{self.path}"}
+        self.settings |= settings
+
+    def do(self, *arguments: str) -> None:
+        """Run one command to its end."""
+        with (
+            (self.folder / "bridge.log").open("ab") as log,
+            program([*BRIDGE, *arguments], self.settings, log, self.folder) as process,
+        ):
+            if process.wait():
+                raise SystemExit(f"`bridge {' '.join(arguments)}` failed; see {log.name}")
+
+    def know_clicks(self, names: Sequence[str]) -> None:
+        """Have it know the click of each sale's customer."""
+        path = self.folder / "clicks.csv"
+        sales.write_clicks(path, names)
+        self.do("clicks", "import", str(path))
+
+    def count(self, table: str, state: str) -> int:
+        """Return how many rows of a table are in a state."""
+        sql = f"SELECT count(*) FROM {table} WHERE state = ?"  # noqa: S608
+        with closing(sqlite3.connect(self.path)) as db:
+            return int(db.execute(sql, [state]).fetchone()[0])
+
+    @contextmanager
+    def serve(self, command: str = "serve", **settings: str) -> Iterator[str]:
+        """Run `bridge serve` or `bridge web`; yield its address."""
+        with self.started(command, **settings) as (url, _):
+            yield url
+
+    @contextmanager
+    def started(self, command: str = "serve", **settings: str) -> Iterator[tuple[str, int]]:
+        """Do the same, and yield the process's id, too."""
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        arguments = (command, "--host", "127.0.0.1", "--port", str(port))
+        log = self.folder / "bridge.log"
+        with running(*arguments, settings=self.settings | settings, log=log) as process:
+            wait(lambda: answers(f"{url}/readyz"), f"`bridge {command}` to answer")
+            yield url, process
+
+    @contextmanager
+    def work(self, **settings: str) -> Iterator[int]:
+        """Run `bridge work`; yield its process id."""
+        log = self.folder / "bridge.log"
+        with running("work", settings=self.settings | settings, log=log) as process:
+            yield process
+
+
+def taapit(url: str) -> dict[str, str]:
+    """Return the settings of a merchant whose only vendor is Taapit."""
+    return TAAPIT | {"TAAPIT_BASE_URL": url}
+
+
+def all_vendors(url: str) -> dict[str, str]:
+    """Return the settings of a merchant with all vendors, at a sandbox's address."""
+    return ALL_VENDORS | {f"{name.upper()}_BASE_URL": f"{url}/{name}" for name in VENDORS}
+
+
+@contextmanager
+def empty() -> Iterator[str]:
+    """Run the empty view; yield its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with program([sys.executable, "-m", "benchmarks.empty", str(port)]):
+        wait(lambda: _is_empty(url), "the empty view to answer")
         yield url
 
 
 @contextmanager
-def bridge(folder: Path, vendors: str, **settings: str) -> Iterator[str]:
-    """Run `bridge serve` on an empty database, with all vendors at an address; yield its own."""
-    folder.mkdir()
+def by_hand(folder: Path, vendor: str) -> Iterator[tuple[str, Path]]:
+    """Run the handwritten handler; yield its address and its database."""
     port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    addresses = {f"{name.upper()}_BASE_URL": f"{vendors}/{name}" for name in VENDORS}
-    everything = SETTINGS | addresses | {"DATABASE_URL": f"sqlite:///{folder / 'bridge.db'}"}
-    command = ("serve", "--host", "127.0.0.1", "--port", str(port))
-    with running(*command, settings=everything | settings, log=folder / "bridge.log"):
-        wait(lambda: _answers(f"{url}/readyz"), "the bridge to answer")
-        yield url
+    url, database = f"http://127.0.0.1:{port}", folder / "handwritten.db"
+    handwritten.prepare(str(database))
+    settings = {
+        "HANDWRITTEN_DATABASE": str(database),
+        "HANDWRITTEN_VENDOR": vendor,
+        "HANDWRITTEN_SECRET": sales.SECRET,
+    }
+    with (folder / "handwritten.log").open("ab") as log, program(_served(port), settings, log):
+        wait(lambda: answers(url, 404), "the handwritten handler to answer")
+        yield url, database
 
 
-class Shop:
-    """Sell to new customers whose clicks the bridge knows; one connection, as a provider's."""
+def has_gunicorn() -> bool:
+    """Tell whether the handwritten handler runs under gunicorn, as most do."""
+    return find_spec("gunicorn") is not None
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._body = INVOICE.read_text("utf-8")
-        self._http = requests.Session()
-        self._http.trust_env = False
-        self._sold = 0
 
-    def sell(self) -> str:
-        """Store a click, send an `invoice.paid`, and return the conversion's id."""
-        self._sold += 1
-        customer, order = f"cus_{self._sold:06}", f"in_{self._sold:06}"
-        self._click(customer)
-        self._send(self._invoice(customer, order))
-        return f"stripe:{order}"
-
-    def _click(self, customer: str) -> None:
-        body = {
-            "customer": {"stripe": customer},
-            "clicks": {name: f"click_{customer}" for name in VENDORS if name != "tracify"},
-            "context": {
-                "ip": "203.0.113.7",
-                "user_agent": "Mozilla/5.0",
-                "url": "https://shop.example/?utm_source=x",
-            },
-        }
-        headers = {"Authorization": f"Bearer {API_KEY}"}
-        self._http.post(f"{self._url}/clicks", json=body, headers=headers).raise_for_status()
-
-    def _send(self, body: str) -> None:
-        now = datetime.now(UTC)
-        request = STRIPE.sign(
-            WebhookRequest({"content-type": "application/json"}, body.encode()), now
-        )
-        answer = self._http.post(
-            f"{self._url}/webhooks/stripe", data=request.body, headers=dict(request.headers)
-        )
-        answer.raise_for_status()
-
-    def _invoice(self, customer: str, order: str) -> str:
-        event: dict[str, Any] = json.loads(self._body)
-        event["id"] = f"evt_{order}"
-        event["created"] = int(time.time())
-        body = json.dumps(event).replace(event["data"]["object"]["id"], order)
-        body = body.replace("jana.muster@", f"{customer}@").replace("user_1001", f"user_{order}")
-        return re.sub(r'"cus_[A-Za-z0-9]+"', f'"{customer}"', body)
+def _served(port: int) -> list[str]:
+    if not has_gunicorn():
+        return [sys.executable, "-m", "benchmarks.handwritten", str(port)]
+    how = ["-w", str(handwritten.PROCESSES), "--threads", str(handwritten.THREADS)]
+    where = ["-b", f"127.0.0.1:{port}", "--no-control-socket", "benchmarks.handwritten:app"]
+    return [sys.executable, "-m", "gunicorn", *how, *where]
 
 
 def wait(done: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
@@ -158,8 +218,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _answers(url: str) -> bool:
+def answers(url: str, status: int = 200) -> bool:
+    """Tell whether somebody answers at an address, and so."""
     try:
-        return requests.get(url, timeout=2).ok
+        return requests.get(url, timeout=2).status_code == status
     except requests.RequestException:
         return False
+
+
+def _is_empty(url: str) -> bool:
+    try:
+        answer = requests.post(f"{url}/webhooks/stripe", data=b"{}", timeout=2)
+    except requests.RequestException:
+        return False
+    return answer.status_code == 200 and not answer.content
