@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -21,10 +22,13 @@ from benchmarks import stage
 from benchmarks.acknowledging import acknowledge
 from benchmarks.delivering import deliver
 from benchmarks.figures import FULL, QUICK, TINY, Figure, Figures, Scale
+from benchmarks.full import full
 from benchmarks.idling import idle
+from benchmarks.on_postgres import postgres
+from benchmarks.remembering import memory
 
 BENCHMARKS: dict[str, Callable[[Scale, Path], Figures]] = {
-    each.__name__: each for each in (acknowledge, deliver, idle)
+    each.__name__: each for each in (acknowledge, deliver, idle, full, memory, postgres)
 }
 SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 SYNCS = 200
@@ -38,18 +42,22 @@ SYNCS = 200
 @click.option(
     "--json", "path", type=click.Path(path_type=Path), help="Write the figures here, too."
 )
+@click.option("--keep", is_flag=True, help="Keep the full store for the next time.")
 @click.option("--folder", type=click.Path(path_type=Path, exists=True), help="Disk to measure on.")
-def main(only: tuple[str, ...], scale: str, path: Path | None, folder: Path | None) -> None:
+def main(
+    *, only: tuple[str, ...], scale: str, path: Path | None, folder: Path | None, keep: bool
+) -> None:
     """Measure the bridge side by side with an empty view and a handler written by hand."""
     console = Console()
     table = Table("", "measured", "wanted", "met")
     found: dict[str, list[Figure]] = {}
+    benchmarks = BENCHMARKS | {"full": partial(full, keep=keep)}
     with _place(folder) as place:
         here = _here(place)
         for name in only or BENCHMARKS:
             began = time.monotonic()
             (place / name).mkdir()
-            found[name] = list(_each(BENCHMARKS[name](SCALES[scale], place / name)))
+            found[name] = list(_each(benchmarks[name](SCALES[scale], place / name)))
             _add(table, name, found[name])
             _say(f"{name}: {time.monotonic() - began:.0f} s")
     console.print(table)

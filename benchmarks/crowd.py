@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +49,7 @@ class Crowd:
 
     def prepare(
         self,
-        url: str,
+        urls: str | Sequence[str],
         run: str,
         count: int,
         *,
@@ -59,8 +59,9 @@ class Crowd:
         again: bool = False,
     ) -> None:
         """Have it build the webhooks of a run's sales; `again` sends them over and over."""
-        port = int(url.rpartition(":")[2])
-        self._say(locals() | {"port": port})
+        order = {name: each for name, each in locals().items() if name not in {"self", "urls"}}
+        all_urls = [urls] if isinstance(urls, str) else urls
+        self._say(order | {"ports": [int(each.rpartition(":")[2]) for each in all_urls]})
         assert self._hear() == "ready"
 
     def begin(self) -> None:
@@ -74,9 +75,9 @@ class Crowd:
             raise SystemExit(f"{sent.failed} of {sent.answered} webhooks were not answered 200")
         return sent
 
-    def send(self, url: str, run: str, count: int, **how: Any) -> Sent:
+    def send(self, urls: str | Sequence[str], run: str, count: int, **how: Any) -> Sent:
         """Prepare, begin, and wait."""
-        self.prepare(url, run, count, **how)
+        self.prepare(urls, run, count, **how)
         self.begin()
         return self.result()
 
@@ -90,7 +91,7 @@ class Crowd:
 
     def _say(self, what: object) -> None:
         assert self._process.stdin
-        print(json.dumps(what, default=str), file=self._process.stdin, flush=True)
+        print(json.dumps(what), file=self._process.stdin, flush=True)
 
     def _hear(self) -> Any:
         assert self._process.stdout
@@ -134,7 +135,7 @@ class Vendor:
 
 
 @contextmanager
-def vendor(log: str = "") -> Iterator[Vendor]:
+def vendor() -> Iterator[Vendor]:
     """Run a stand-in for Taapit that costs as little as can be."""
     port = stage.free_port()
     one = Vendor(f"http://127.0.0.1:{port}")

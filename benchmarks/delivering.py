@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import bare, sales, stage
@@ -16,8 +17,6 @@ AT_ONCE_WHEN_SLOW = "64"
 # Far less than any delivers in a second.
 LEAST_RATE = 10
 MOST_BY_HAND = 2_000
-# The worker takes up so many planned deliveries when it starts.
-MOST_PLANNED = 8_000
 
 
 def deliver(scale: Scale, folder: Path) -> Figures:
@@ -63,7 +62,9 @@ def delivered(bridge: stage.Bridge, run: str, count: int, many: Crowd, taapit: V
         return told(url, run, count, many, taapit)
 
 
-def told(url: str, run: str, count: int, many: Crowd, taapit: Vendor, first: int = 0) -> float:
+def told(
+    url: str | Sequence[str], run: str, count: int, many: Crowd, taapit: Vendor, first: int = 0
+) -> float:
     """Return the rate at which the vendor is told of sales whose clicks are known."""
     taapit.forget()
     sent = many.send(url, run, count, first=first)
@@ -85,7 +86,8 @@ def _alone(scale: Scale, folder: Path, many: Crowd, taapit: Vendor) -> Figures:
     """Measure deliveries that are due already, beside calls that nobody keeps account of."""
     for threads, delay in ((8, 0), (32, 100)):
         taapit.slow_down(delay)
-        count = max(min(scale.sales // 5, MOST_PLANNED), threads)
+        # A worker that starts takes up 10,000 planned deliveries at most.
+        count = max(scale.sales // 10, threads)
         rounds = Rounds()
         for number in range(min(scale.rounds, 3)):
             place = folder / f"alone{threads}-{number}"

@@ -12,9 +12,9 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import cycle, islice
 from typing import Any
 
 from benchmarks.sales import Webhooks, names
@@ -46,12 +46,12 @@ class Found:
 class Crowd:
     """Send requests over some connections for as long as there are any, or until the time is up."""
 
-    def __init__(self, port: int, connections: int) -> None:
+    def __init__(self, ports: Sequence[int], connections: int) -> None:
         self._sockets: dict[int, socket.socket] = {}
         self._sent: dict[int, float] = {}
         self._heard: dict[int, bytes] = {}
         self._poll = select.epoll()
-        for _ in range(connections):
+        for port in islice(cycle(ports), connections):
             one = socket.create_connection(("127.0.0.1", port))
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sockets[one.fileno()] = one
@@ -111,7 +111,7 @@ def _obey(order: dict[str, Any], begin: Callable[[], object]) -> dict[str, Any]:
     webhooks = Webhooks()
     some = names(order["run"], order["count"], order["first"])
     requests = [webhooks.request(each) for each in some]
-    crowd = Crowd(order["port"], order["connections"])
+    crowd = Crowd(order["ports"], order["connections"])
     begin()
     until = time.monotonic() + order["seconds"]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import sqlite3
@@ -38,6 +39,7 @@ ALL_VENDORS = TAAPIT | {
     "TRACIFY_ORIGIN": "https://shop.example",
 }
 START_SECONDS = 60.0
+WORKING = b"event=working"
 BRIDGE = (sys.executable, "-m", "bridge")
 
 
@@ -128,6 +130,10 @@ class Bridge:
         with closing(sqlite3.connect(self.path)) as db:
             return int(db.execute(sql, [state]).fetchone()[0])
 
+    def fresh(self) -> str:
+        """Return a name for a run that no other run on its database has."""
+        return f"{self.folder.name}{secrets.token_hex(4)}"
+
     @contextmanager
     def serve(self, command: str = "serve", **settings: str) -> Iterator[str]:
         """Run `bridge serve` or `bridge web`; yield its address."""
@@ -147,9 +153,11 @@ class Bridge:
 
     @contextmanager
     def work(self, **settings: str) -> Iterator[int]:
-        """Run `bridge work`; yield its process id."""
+        """Run `bridge work`, and wait until it takes what is due; yield its process id."""
         log = self.folder / "bridge.log"
+        before = log.read_bytes().count(WORKING)
         with running("work", settings=self.settings | settings, log=log) as process:
+            wait(lambda: log.read_bytes().count(WORKING) > before, "`bridge work` to begin")
             yield process
 
 

@@ -18,7 +18,10 @@ from dataclasses import dataclass, field
 ORDER = re.compile(rb'"orderId": ?"([^"]*)"')
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 CLOSING = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
-HEAD = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+HEAD = (
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    "Connection: {}\r\nContent-Length: {}\r\n\r\n"
+)
 WAITING = 4096
 
 
@@ -83,27 +86,27 @@ class Vendor:
         if head.startswith(b"POST "):
             self._take(number, body, last=last)
         else:
-            self._say(number, self._told(head.decode()), last=last)
+            self._say(number, _answer(self._told(head.decode()), last=last), last=last)
 
     def _take(self, number: int, body: bytes, *, last: bool) -> None:
         now = time.monotonic()
         order = ORDER.search(body)
         self.calls.append((order[1].decode() if order else "", now))
-        answer = _answer({"ok": True})
+        answer = _answer({"ok": True}, last=last)
         if self.delay:
             self._later.append((now + self.delay, number, answer, last))
         else:
             self._say(number, answer, last=last)
 
-    def _told(self, head: str) -> bytes:
+    def _told(self, head: str) -> object:
         method, path, _ = head.split(" ", 2)
         if method == "DELETE":
             self.calls.clear()
         elif method == "PUT":
             self.delay = int(path.rpartition("/")[2]) / 1000
         elif path == "/calls":
-            return _answer(self.calls)
-        return _answer(len(self.calls))
+            return self.calls
+        return len(self.calls)
 
     def _say(self, number: int, answer: bytes, *, last: bool) -> None:
         if number in self._open:
@@ -119,9 +122,9 @@ class Vendor:
         self._open.pop(number).close()
 
 
-def _answer(body: object) -> bytes:
+def _answer(body: object, *, last: bool) -> bytes:
     written = json.dumps(body)
-    return (HEAD.format(len(written)) + written).encode()
+    return (HEAD.format("close" if last else "keep-alive", len(written)) + written).encode()
 
 
 if __name__ == "__main__":
