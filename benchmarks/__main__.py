@@ -51,6 +51,7 @@ def main(
     console = Console()
     table = Table("", "measured", "wanted", "met")
     found: dict[str, list[Figure]] = {}
+    stage.Trial.on = scale == "tiny"
     benchmarks = BENCHMARKS | {"full": partial(full, keep=keep)}
     with _place(folder) as place:
         here = _here(place)

@@ -12,19 +12,17 @@ SLOW = 300
 # More than any of them can take in a second: the clock ends a round, not the last webhook.
 MOST, MOST_BY_HAND, MOST_DELIVERED = 12_000, 2_000, 1_000
 OVER_AND_OVER = 2_000
-# What is asked first: threads are started, files are opened.
-WARMING = 500
 
 
 def acknowledge(scale: Scale, folder: Path) -> Figures:
     """Measure `bridge web` beside an empty view and beside the handwritten handler."""
     rounds = Rounds()
-    with vendor() as taapit, crowd() as many, stage.empty() as empty:
+    with vendor() as taapit, crowd(scale) as many, stage.empty() as empty:
         yield Figure("what the load generator can send", _generator(scale, many, taapit), "/s")
         bridge = stage.Bridge(folder / "bridge", stage.taapit(taapit.url))
-        with bridge.serve("web") as web, stage.by_hand(folder, taapit.url) as hand:
+        with bridge.web() as web, stage.by_hand(folder, taapit.url) as hand:
             for url in (empty, web):
-                many.send(url, "warm", WARMING)
+                many.send(url, "warm", scale.warming)
             _by_hand(scale, many, hand, "warm")
             for number in range(scale.rounds):
                 run = f"acknowledge{number}"
@@ -62,7 +60,7 @@ def _while_delivering(scale: Scale, folder: Path, many: Crowd, taapit: Vendor) -
     bridge.do("migrate")
     bridge.know_clicks(sales.names(run, _count(scale, MOST_DELIVERED * 2 * scale.rounds)))
     with bridge.serve() as url:
-        done += many.send(url, run, WARMING).answered
+        done += many.send(url, run, scale.warming).answered
         for _ in range(scale.rounds):
             for name, delay in (("instant", 0), ("slow", SLOW)):
                 taapit.slow_down(delay)
@@ -93,4 +91,4 @@ def _generator(scale: Scale, many: Crowd, taapit: Vendor) -> float:
 
 
 def _count(scale: Scale, a_second: int) -> int:
-    return max(64, round(a_second * scale.seconds))
+    return max(scale.connections, round(a_second * scale.seconds))

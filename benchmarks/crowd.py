@@ -13,6 +13,7 @@ from typing import Any
 import requests
 
 from benchmarks import stage
+from benchmarks.figures import Scale
 
 FOR_EVER = 10_000.0
 
@@ -37,7 +38,8 @@ class Sent:
 class Crowd:
     """Have a generator send; one that is prepared begins when it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, connections: int) -> None:
+        self._connections = connections
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.generator"],
             stdin=subprocess.PIPE,
@@ -54,12 +56,13 @@ class Crowd:
         count: int,
         *,
         first: int = 0,
-        connections: int = 64,
+        connections: int = 0,
         seconds: float = FOR_EVER,
         again: bool = False,
     ) -> None:
         """Have it build the webhooks of a run's sales; `again` sends them over and over."""
         order = {name: each for name, each in locals().items() if name not in {"self", "urls"}}
+        order["connections"] = connections or self._connections
         all_urls = [urls] if isinstance(urls, str) else urls
         self._say(order | {"ports": [int(each.rpartition(":")[2]) for each in all_urls]})
         assert self._hear() == "ready"
@@ -102,9 +105,9 @@ class Crowd:
 
 
 @contextmanager
-def crowd() -> Iterator[Crowd]:
+def crowd(scale: Scale) -> Iterator[Crowd]:
     """Run a generator."""
-    one = Crowd()
+    one = Crowd(scale.connections)
     try:
         yield one
     finally:

@@ -21,7 +21,7 @@ MOST_BY_HAND = 2_000
 
 def deliver(scale: Scale, folder: Path) -> Figures:
     """Measure sales from webhook to vendor beside the handwritten handler."""
-    with vendor() as taapit, crowd() as many:
+    with vendor() as taapit, crowd(scale) as many:
         with stage.by_hand(folder, taapit.url) as hand:
             yield from _end_to_end(scale, folder / "instant", many, taapit, hand, 0)
             yield from _end_to_end(scale, folder / "slow", many, taapit, hand, SLOW)
@@ -49,7 +49,7 @@ def _end_to_end(
 def by_hand(scale: Scale, many: Crowd, hand: tuple[str, Path], run: str) -> float:
     """Return how many sales the handwritten handler delivers a second: it tells, then answers."""
     url, database = hand
-    count = max(64, round(MOST_BY_HAND * scale.seconds))
+    count = max(scale.connections, round(MOST_BY_HAND * scale.seconds))
     sales.store_clicks(database, sales.names(run, count))
     return many.send(url, run, count, seconds=scale.seconds).rate
 
@@ -84,7 +84,7 @@ def await_calls(taapit: Vendor, count: int) -> None:
 
 def _alone(scale: Scale, folder: Path, many: Crowd, taapit: Vendor) -> Figures:
     """Measure deliveries that are due already, beside calls that nobody keeps account of."""
-    for threads, delay in ((8, 0), (32, 100)):
+    for threads, delay in scale.at_once:
         taapit.slow_down(delay)
         # A worker that starts takes up 10,000 planned deliveries at most.
         count = max(scale.sales // 10, threads)

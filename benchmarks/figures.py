@@ -57,11 +57,26 @@ class Scale:
     idle: int  # webhooks that come one by one
     stored: int  # conversions that a full store has
     steady: int  # webhooks over which memory is watched
+    connections: int = 64  # that webhooks come over
+    warming: int = 500  # webhooks that come first: threads are started, files are opened
+    at_once: tuple[tuple[int, int], ...] = ((8, 0), (32, 100))  # calls, and how long each takes
+    processes: tuple[int, ...] = (1, 2, 4)  # that share the work on PostgreSQL
 
 
 FULL = Scale(rounds=5, seconds=5, sales=20_000, idle=100, stored=1_000_000, steady=100_000)
 QUICK = Scale(rounds=2, seconds=1.5, sales=1_000, idle=20, stored=10_000, steady=2_000)
-TINY = Scale(rounds=1, seconds=0.2, sales=40, idle=3, stored=200, steady=100)
+TINY = Scale(
+    rounds=1,
+    seconds=0.1,
+    sales=20,
+    idle=2,
+    stored=100,
+    steady=20,
+    connections=8,
+    warming=1,
+    at_once=((8, 0),),
+    processes=(1,),
+)
 
 
 class Rounds:

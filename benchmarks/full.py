@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from benchmarks import sales, stage
-from benchmarks.acknowledging import MOST, WARMING
+from benchmarks.acknowledging import MOST
 from benchmarks.crowd import Crowd, Vendor, crowd, vendor
 from benchmarks.delivering import told
 from benchmarks.figures import Figure, Figures, Rounds, Scale
@@ -21,7 +21,7 @@ KEPT = "bridge-benchmarks-store-of-"
 def full(scale: Scale, folder: Path, *, keep: bool = False) -> Figures:
     """Measure acknowledgements and deliveries beside an empty store."""
     place = Path(tempfile.gettempdir()) / f"{KEPT}{scale.stored}" if keep else folder / "full"
-    with vendor() as taapit, crowd() as many:
+    with vendor() as taapit, crowd(scale) as many:
         settings = stage.taapit(taapit.url)
         bridges = {
             "empty": stage.Bridge(folder / "empty", settings),
@@ -32,21 +32,25 @@ def full(scale: Scale, folder: Path, *, keep: bool = False) -> Figures:
             fill(bridges["full"], scale.stored, many, taapit)
         size = bridges["full"].path.stat().st_size / 1e9
         yield Figure(f"file of {scale.stored:,} conversions", size, "GB")
-        yield from _both(scale, bridges, "serve", "sales delivered", _delivering(many, taapit))
-        yield from _both(scale, bridges, "web", "acknowledged", _acknowledging(many))
+        yield from _both(
+            scale, bridges, stage.Bridge.serve, "sales delivered", _delivering(many, taapit)
+        )
+        yield from _both(scale, bridges, stage.Bridge.web, "acknowledged", _acknowledging(many))
 
 
 Measure = Callable[[Scale, stage.Bridge, str, str], float]
 
 
 def _both(
-    scale: Scale, bridges: dict[str, stage.Bridge], command: str, what: str, measure: Measure
+    scale: Scale,
+    bridges: dict[str, stage.Bridge],
+    start: Callable[[stage.Bridge], AbstractContextManager[str]],
+    what: str,
+    measure: Measure,
 ) -> Figures:
     rounds = Rounds()
     with ExitStack() as stack:
-        urls = {
-            name: stack.enter_context(bridge.serve(command)) for name, bridge in bridges.items()
-        }
+        urls = {name: stack.enter_context(start(bridge)) for name, bridge in bridges.items()}
         for number in range(scale.rounds):
             for name, bridge in bridges.items():
                 run = f"{bridge.fresh()}{number}"
@@ -67,7 +71,7 @@ def _delivering(many: Crowd, taapit: Vendor) -> Measure:
 
 def _acknowledging(many: Crowd) -> Measure:
     def measure(scale: Scale, _: stage.Bridge, url: str, run: str) -> float:
-        many.send(url, f"{run}warm", WARMING)
+        many.send(url, f"{run}warm", scale.warming)
         count = max(1, round(MOST * scale.seconds))
         return many.send(url, run, count, seconds=scale.seconds).rate
 

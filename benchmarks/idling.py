@@ -18,7 +18,7 @@ def idle(scale: Scale, folder: Path) -> Figures:
     """Measure the time from a webhook to the call that tells the vendor."""
     names = sales.names("idle", scale.idle)
     sent: dict[str, float] = {}
-    with vendor() as taapit, crowd() as one:
+    with vendor() as taapit, crowd(scale) as one:
         bridge = stage.Bridge(folder / "bridge", stage.taapit(taapit.url))
         bridge.do("migrate")
         bridge.know_clicks(names)

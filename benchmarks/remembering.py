@@ -22,11 +22,11 @@ def memory(scale: Scale, folder: Path) -> Figures:
     """Watch the processes of `bridge serve`."""
     names = sales.names("memory", scale.steady)
     found: dict[str, list[float]] = {}
-    with vendor() as taapit, crowd() as many:
+    with vendor() as taapit, crowd(scale) as many:
         bridge = stage.Bridge(folder / "bridge", stage.taapit(taapit.url))
         bridge.do("migrate")
         bridge.know_clicks(names)
-        with bridge.started() as (url, process):
+        with bridge.started("serve") as (url, process):
             slices = max(10, scale.steady // SLICE)
             for number in range(slices):
                 _sell(url, scale.steady // slices, number, many, taapit)

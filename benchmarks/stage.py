@@ -11,14 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
 
 import requests
 
 from benchmarks import handwritten, sales
+from benchmarks.forked import Forked
 
 REPOSITORY = sales.REPOSITORY
 API_KEY = "made up to measure with"
@@ -40,33 +40,65 @@ ALL_VENDORS = TAAPIT | {
 }
 START_SECONDS = 60.0
 WORKING = b"event=working"
-BRIDGE = (sys.executable, "-m", "bridge")
+
+
+Process = subprocess.Popen[bytes] | Forked
+
+
+class Trial:
+    """Hold whether this only shows that everything runs."""
+
+    on = False
+
+
+@contextmanager
+def running(*arguments: str, settings: Mapping[str, str], log: Path) -> Iterator[Process]:
+    """Run a command of bridge's until the block ends, beside its log."""
+    if not Trial.on:
+        command = [sys.executable, "-m", "bridge", *arguments]
+        with program(command, settings, log, log.parent) as process:
+            yield process
+        return
+    log.touch()
+    with _until_the_end(Forked(arguments, _environment(settings), log)) as forked:
+        yield forked
 
 
 @contextmanager
 def program(
     command: Sequence[str],
     settings: Mapping[str, str] | None = None,
-    log: IO[bytes] | None = None,
+    log: Path | None = None,
     folder: Path = REPOSITORY,
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Process]:
     """Run a program with these settings alone until the block ends."""
-    inherited = {name: each for name, each in os.environ.items() if not _is_setting(name)}
-    path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
-    process = subprocess.Popen(
-        command,
-        env=inherited | {"PYTHONPATH": path} | dict(settings or {}),
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=log or subprocess.DEVNULL,
-        stderr=log or subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with open(log or os.devnull, "ab") as output:
+        process = subprocess.Popen(
+            command,
+            env=_environment(settings or {}),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    with _until_the_end(process):
+        yield process
+
+
+@contextmanager
+def _until_the_end(process: Process) -> Iterator[Process]:
     try:
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    inherited = {name: each for name, each in os.environ.items() if not _is_setting(name)}
+    path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+    return {**inherited, "PYTHONPATH": path, **settings}
 
 
 def _is_setting(name: str) -> bool:
@@ -77,16 +109,6 @@ def _is_setting(name: str) -> bool:
         "PORT",
         "WEB_CONCURRENCY",
     }
-
-
-@contextmanager
-def running(*arguments: str, settings: Mapping[str, str], log: Path) -> Iterator[int]:
-    """Run a command of bridge's until the block ends; yield its process id."""
-    with (
-        log.open("ab") as file,
-        program([*BRIDGE, *arguments], settings, file, log.parent) as process,
-    ):
-        yield process.pid
 
 
 @contextmanager
@@ -111,12 +133,9 @@ class Bridge:
 
     def do(self, *arguments: str) -> None:
         """Run one command to its end."""
-        with (
-            (self.folder / "bridge.log").open("ab") as log,
-            program([*BRIDGE, *arguments], self.settings, log, self.folder) as process,
-        ):
+        with self._running(*arguments) as process:
             if process.wait():
-                raise SystemExit(f"`bridge {' '.join(arguments)}` failed; see {log.name}")
+                raise SystemExit(f"`bridge {' '.join(arguments)}` failed; see {self._log}")
 
     def know_clicks(self, names: Sequence[str]) -> None:
         """Have it know the click of each sale's customer."""
@@ -135,30 +154,50 @@ class Bridge:
         return f"{self.folder.name}{secrets.token_hex(4)}"
 
     @contextmanager
-    def serve(self, command: str = "serve", **settings: str) -> Iterator[str]:
-        """Run `bridge serve` or `bridge web`; yield its address."""
-        with self.started(command, **settings) as (url, _):
+    def serve(self, **settings: str) -> Iterator[str]:
+        """Run web and worker, and wait until both are there; yield the address."""
+        if Trial.on:  # a worker that is forked is there sooner than one that is a program
+            with self.web(**settings) as url, self.work(**settings):
+                yield url
+            return
+        with self.started("serve", **settings) as (url, _):
             yield url
 
     @contextmanager
-    def started(self, command: str = "serve", **settings: str) -> Iterator[tuple[str, int]]:
-        """Do the same, and yield the process's id, too."""
-        port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        arguments = (command, "--host", "127.0.0.1", "--port", str(port))
-        log = self.folder / "bridge.log"
-        with running(*arguments, settings=self.settings | settings, log=log) as process:
-            wait(lambda: answers(f"{url}/readyz"), f"`bridge {command}` to answer")
-            yield url, process
+    def web(self, **settings: str) -> Iterator[str]:
+        """Run `bridge web`; yield its address."""
+        with self.started("web", **settings) as (url, _):
+            yield url
 
     @contextmanager
-    def work(self, **settings: str) -> Iterator[int]:
-        """Run `bridge work`, and wait until it takes what is due; yield its process id."""
-        log = self.folder / "bridge.log"
-        before = log.read_bytes().count(WORKING)
-        with running("work", settings=self.settings | settings, log=log) as process:
-            wait(lambda: log.read_bytes().count(WORKING) > before, "`bridge work` to begin")
-            yield process
+    def started(self, command: str, **settings: str) -> Iterator[tuple[str, int]]:
+        """Run `bridge serve` or `bridge web`; yield its address, and its process id."""
+        port, before = free_port(), self._workers_begun()
+        url = f"http://127.0.0.1:{port}"
+        arguments = (command, "--host", "127.0.0.1", "--port", str(port))
+        with self._running(*arguments, **settings) as process:
+            wait(lambda: answers(f"{url}/readyz"), f"`bridge {command}` to answer")
+            if command == "serve":
+                wait(lambda: self._workers_begun() > before, "its worker to begin")
+            yield url, process.pid
+
+    @contextmanager
+    def work(self, **settings: str) -> Iterator[None]:
+        """Run `bridge work`, and wait until it takes what is due."""
+        before = self._workers_begun()
+        with self._running("work", **settings):
+            wait(lambda: self._workers_begun() > before, "`bridge work` to begin")
+            yield
+
+    def _running(self, *arguments: str, **settings: str) -> AbstractContextManager[Process]:
+        return running(*arguments, settings=self.settings | settings, log=self._log)
+
+    def _workers_begun(self) -> int:
+        return self._log.read_bytes().count(WORKING) if self._log.exists() else 0
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "bridge.log"
 
 
 def taapit(url: str) -> dict[str, str]:
@@ -192,7 +231,7 @@ def by_hand(folder: Path, vendor: str) -> Iterator[tuple[str, Path]]:
         "HANDWRITTEN_VENDOR": vendor,
         "HANDWRITTEN_SECRET": sales.SECRET,
     }
-    with (folder / "handwritten.log").open("ab") as log, program(_served(port), settings, log):
+    with program(_served(port), settings, folder / "handwritten.log"):
         wait(lambda: answers(url, 404), "the handwritten handler to answer")
         yield url, database
 
