@@ -36,7 +36,7 @@ SYNCS = 200
 
 @click.command(context_settings={"show_default": True})
 @click.option("--only", type=click.Choice(list(BENCHMARKS)), multiple=True, help="Just these.")
-@click.option("--quick", "scale", flag_value="quick", help="Less of everything: about 3 minutes.")
+@click.option("--quick", "scale", flag_value="quick", help="Less of everything, in 3 minutes.")
 @click.option("--tiny", "scale", flag_value="tiny", hidden=True)
 @click.option("--full", "scale", flag_value="full", default="full", hidden=True)
 @click.option(
@@ -48,41 +48,52 @@ def main(
     *, only: tuple[str, ...], scale: str, path: Path | None, folder: Path | None, keep: bool
 ) -> None:
     """Measure the bridge side by side with an empty view and a handler written by hand."""
-    console = Console()
-    table = Table("", "measured", "wanted", "met")
-    found: dict[str, list[Figure]] = {}
     stage.Trial.on = scale == "tiny"
     benchmarks = BENCHMARKS | {"full": partial(full, keep=keep)}
+    found: dict[str, list[Figure]] = {}
+    broken: dict[str, str] = {}
     with _place(folder) as place:
         here = _here(place)
         for name in only or BENCHMARKS:
             began = time.monotonic()
             (place / name).mkdir()
-            found[name] = list(_each(benchmarks[name](SCALES[scale], place / name)))
-            _add(table, name, found[name])
-            _say(f"{name}: {time.monotonic() - began:.0f} s")
-    console.print(table)
-    console.print(" · ".join(f"{key}: {value}" for key, value in here.items()))
-    if path:
-        figures = {name: [each.plain() for each in some] for name, some in found.items()}
-        path.write_text(json.dumps({"machine": here, "scale": scale, "figures": figures}, indent=1))
+            try:
+                _gather(benchmarks[name](SCALES[scale], place / name), found.setdefault(name, []))
+            except stage.BrokenOffError as error:
+                broken[name] = str(error)
+            _say(f"{name}: {broken.get(name, 'done')}, {time.monotonic() - began:.0f} s")
+            if path:  # whatever becomes of the rest
+                _write(path, {"machine": here, "scale": scale}, found)
+    _print(found, here)
+    if broken:
+        raise click.ClickException("; ".join(f"{name}: {said}" for name, said in broken.items()))
 
 
-def _each(figures: Figures) -> Iterator[Figure]:
+def _gather(figures: Figures, found: list[Figure]) -> None:
     for each in figures:
         _say(f"  {each.name}: {each.said}")
-        yield each
+        found.append(each)
 
 
 def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _add(table: Table, name: str, figures: list[Figure]) -> None:
-    table.add_row(f"[bold]{name}[/]")
-    for each in figures:
-        met = "" if each.met is None else "yes" if each.met else "[red]no[/]"
-        table.add_row(f"  {each.name}", each.said, each.wanted, met)
+def _write(path: Path, about: dict[str, object], found: dict[str, list[Figure]]) -> None:
+    figures = {name: [each.plain() for each in some] for name, some in found.items()}
+    path.write_text(json.dumps(about | {"figures": figures}, indent=1), "utf-8")
+
+
+def _print(found: dict[str, list[Figure]], here: dict[str, str]) -> None:
+    table = Table("", "measured", "wanted", "met")
+    for name, figures in found.items():
+        table.add_row(f"[bold]{name}[/]")
+        for each in figures:
+            met = "" if each.met is None else "yes" if each.met else "[red]no[/]"
+            table.add_row(f"  {each.name}", each.said, each.wanted, met)
+    console = Console()
+    console.print(table)
+    console.print(" · ".join(f"{key}: {value}" for key, value in here.items()))
 
 
 @contextmanager

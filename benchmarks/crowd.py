@@ -72,10 +72,12 @@ class Crowd:
         self._say("go")
 
     def result(self) -> Sent:
-        """Wait until all is sent; end the benchmark if something was refused."""
+        """Wait until all is sent; break off if something was refused."""
         sent = Sent(**self._hear())
         if sent.failed or not sent.answered:
-            raise SystemExit(f"{sent.failed} of {sent.answered} webhooks were not answered 200")
+            raise stage.BrokenOffError(
+                f"{sent.failed} of {sent.answered} webhooks were not answered 200"
+            )
         return sent
 
     def send(self, urls: str | Sequence[str], run: str, count: int, **how: Any) -> Sent:
@@ -100,7 +102,7 @@ class Crowd:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit("the generator broke off")
+            raise stage.BrokenOffError("the generator broke off")
         return json.loads(line)
 
 

@@ -72,7 +72,9 @@ def told(
     calls = taapit.calls()
     expected = {f"in_{each}" for each in sales.names(run, count, first)}
     if len(calls) != count or {order for order, _ in calls} != expected:
-        raise SystemExit(f"the vendor was told of {len(calls)} sales, not of each of {count} once")
+        raise stage.BrokenOffError(
+            f"the vendor was told of {len(calls)} sales, not of each of {count} once"
+        )
     return count / (calls[-1][1] - sent.began)
 
 

@@ -64,7 +64,15 @@ class Scale:
 
 
 FULL = Scale(rounds=5, seconds=5, sales=20_000, idle=100, stored=1_000_000, steady=100_000)
-QUICK = Scale(rounds=2, seconds=1.5, sales=1_000, idle=20, stored=10_000, steady=2_000)
+QUICK = Scale(
+    rounds=2,
+    seconds=1.5,
+    sales=1_000,
+    idle=20,
+    stored=10_000,
+    steady=2_000,
+    processes=(1, 2),
+)
 TINY = Scale(
     rounds=1,
     seconds=0.1,

@@ -45,6 +45,10 @@ WORKING = b"event=working"
 Process = subprocess.Popen[bytes] | Forked
 
 
+class BrokenOffError(Exception):
+    """Say why a benchmark cannot go on."""
+
+
 class Trial:
     """Hold whether this only shows that everything runs."""
 
@@ -135,7 +139,7 @@ class Bridge:
         """Run one command to its end."""
         with self._running(*arguments) as process:
             if process.wait():
-                raise SystemExit(f"`bridge {' '.join(arguments)}` failed; see {self._log}")
+                raise BrokenOffError(f"`bridge {' '.join(arguments)}` failed; see {self._log}")
 
     def know_clicks(self, names: Sequence[str]) -> None:
         """Have it know the click of each sale's customer."""
@@ -250,11 +254,11 @@ def _served(port: int) -> list[str]:
 
 
 def wait(done: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
-    """Wait until something is true; end the benchmark if that takes too long."""
+    """Wait until something is true; break off if that takes too long."""
     until = time.monotonic() + seconds
     while not done():
         if time.monotonic() > until:
-            raise SystemExit(f"waited {seconds:g} s in vain for {what}")
+            raise BrokenOffError(f"waited {seconds:g} s in vain for {what}")
         time.sleep(0.05)
 
 
