@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
-from http import HTTPStatus
 
-from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException
+from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from bridge import config as settings
 from bridge import logs
 from bridge.config import Config
-from bridge.errors import StoreError, WebhookError
 from bridge.store import WEB_PATIENCE, Store, open_store_of
 from bridge.web import clicks, health, metrics, script, webhooks
 from bridge.web.browsers import RateLimit
+from bridge.web.refusals import answer_to
 from bridge.web.state import MAX_BODY, State
 
-CODES = {413: "too_large"}
 # The script is the same for everybody, and made of nothing that is secret.
 SAID = frozenset({"application/json", "text/plain"})
-log = logs.get()
 
 
 def create_app(config: Config | None = None, store: Store | None = None) -> Flask:
@@ -41,10 +37,7 @@ def create_app(config: Config | None = None, store: Store | None = None) -> Flas
     for area in (webhooks, clicks, health, metrics, script):
         app.register_blueprint(area.area)
     app.after_request(partial(_without_secrets, logs.Redactor(config.secrets())))
-    app.register_error_handler(WebhookError, _refused)
-    app.register_error_handler(StoreError, _unavailable)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _our_fault)
+    app.register_error_handler(Exception, _answer_to)
     return app
 
 
@@ -56,11 +49,6 @@ def _trust_proxies(app: Flask, count: int) -> None:
         )
 
 
-def error(status: int, code: str, message: str) -> tuple[Response, int]:
-    """Return the one form in which errors are answered."""
-    return jsonify(error={"code": code, "message": message}), status
-
-
 def _without_secrets(redact: logs.Redactor, answer: Response) -> Response:
     """Take out of an answer what it repeats of the merchant's secrets."""
     if answer.mimetype in SAID and redact(said := answer.get_data(as_text=True)) != said:
@@ -68,31 +56,5 @@ def _without_secrets(redact: logs.Redactor, answer: Response) -> Response:
     return answer
 
 
-def _refused(refusal: WebhookError) -> tuple[Response, int]:
-    log.warning("refused", code=refusal.code, reason=str(refusal))
-    return error(refusal.status, refusal.code, str(refusal))
-
-
-def _unavailable(failure: StoreError) -> tuple[Response, int]:
-    log.error("store failed", reason=str(failure))
-    return error(503, "store_unavailable", "the store cannot take this now; send it again later")
-
-
-def _http_error(problem: HTTPException) -> tuple[Response, int]:
-    status = HTTPStatus(problem.code or 500)
-    message = problem.description or status.phrase
-    if status == 413:
-        message = f"the body is larger than {MAX_BODY // 2**20} MiB"
-    code = CODES.get(status, status.name.lower())
-    if request.path.startswith("/webhooks/"):
-        log.warning("refused", code=code, reason=message)
-    answer, _ = error(status, code, message)
-    answer.headers.extend(  # such as Allow, of a 405
-        (name, value) for name, value in problem.get_headers() if name != "Content-Type"
-    )
-    return answer, status
-
-
-def _our_fault(_: Exception) -> tuple[Response, int]:
-    log.exception("web failed")  # noqa: LOG004 - Flask calls this while it handles the exception
-    return error(500, "internal_error", "this is our mistake; it has been logged")
+def _answer_to(error: Exception) -> Response:
+    return answer_to(error, request.path)

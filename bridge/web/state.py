@@ -18,6 +18,7 @@ from bridge.store import Store
 from bridge.web.browsers import RateLimit
 
 MAX_BODY = 5 * 1024 * 1024
+WEBHOOKS = "/webhooks/"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """POST /webhooks/<provider>: verify, put on disk, say so. Everything else happens later.
 
-One that is as it should be is taken before Flask sees it, as Flask alone takes as long as all of
-that. Whatever is wrong with one goes to Flask, which answers every error in the same form.
+Webhooks are taken before Flask sees them: Flask alone takes as long as all of that.
 """
 
 from __future__ import annotations
@@ -18,23 +17,19 @@ from bridge.errors import WebhookError
 from bridge.inbox import receive
 from bridge.model import WebhookRequest
 from bridge.store.events import key_of
-from bridge.web.state import State, read_body, state
+from bridge.web.refusals import JSON, answer_to
+from bridge.web.state import WEBHOOKS, State, read_body, state
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-PATH, JSON = "/webhooks/", "application/json"
-FAILED = "bridge.failed"
 
 area = Blueprint("webhooks", __name__)
 log = logs.get()
 
 
-@area.post(f"{PATH}<route>")
+@area.post(f"{WEBHOOKS}<route>")
 def answer(route: str) -> Response:
-    """Say what was wrong with a webhook, or take one whose address is written in another way."""
-    if failed := request.environ.get(FAILED):
-        raise failed
+    """Take a webhook whose address is written in another way: //webhooks/stripe."""
     return Response(take(state(), route, request.environ), mimetype=JSON)
 
 
@@ -47,13 +42,12 @@ class Webhooks:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path: str = environ["PATH_INFO"]
-        if environ["REQUEST_METHOD"] != "POST" or not path.startswith(PATH):
+        if environ["REQUEST_METHOD"] != "POST" or not path.startswith(WEBHOOKS):
             return self._app(environ, start_response)
         try:
-            said = take(self._state, path.removeprefix(PATH).removesuffix("/"), environ)
-        except Exception as error:  # of whatever kind: Flask answers and logs it
-            environ[FAILED] = error
-            return self._app(environ, start_response)
+            said = take(self._state, path.removeprefix(WEBHOOKS).removesuffix("/"), environ)
+        except Exception as error:
+            return answer_to(error, path)(environ, start_response)
         start_response("200 OK", [("Content-Type", JSON), ("Content-Length", str(len(said)))])
         return [said]
 
@@ -88,7 +82,7 @@ def _headers(environ: Mapping[str, Any]) -> dict[str, str]:
 def _not_here(route: str) -> WebhookError:
     known = {name.replace("_", "-"): kind for name, kind in providers.discover().items()}
     if route not in known:
-        there_are = ", ".join(f"{PATH}{each}" for each in known)
+        there_are = ", ".join(f"{WEBHOOKS}{each}" for each in known)
         return WebhookError(
             f"there is no provider {route[:40]!r} (there are {there_are})",
             code="not_found",
