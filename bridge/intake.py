@@ -72,6 +72,8 @@ class Intake:
         except StoreError:
             raise
         except Exception:  # of one of them; by itself it holds up no other
+            if not keys:
+                raise
             return len([self.process(key, now) for key in keys])
         for each in done:
             _tell(*each)

@@ -38,6 +38,8 @@ SHORTEST_ANYWHERE, LONGEST_CUT = 12, 100
 # Anything shorter is base64 of many things.
 SHORTEST_ENCODED = 12
 LONGEST_WORDS, LONGEST_QUOTED = 300, 2_000
+# So many lines wait where nobody reads them; then the oldest are lost.
+MOST_LINES = 10_000
 # What is quoted, but for the apostrophe of a word.
 QUOTED = re.compile(r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?!\w)""")
 NAME = re.compile(r"[A-Za-z_]\w{0,39}", re.ASCII)
@@ -215,7 +217,7 @@ class _BestEffort:
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
-        self._lines: deque[str] = deque()
+        self._lines: deque[str] = deque(maxlen=MOST_LINES)
         self._writing = threading.Lock()
 
     def write(self, text: str) -> None:

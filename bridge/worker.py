@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,10 +26,12 @@ from bridge.provider_api import ProviderApi, open_api
 from bridge.store import Store
 from bridge.store.facts import WORKED_FOR
 from bridge.store.orders import ref_of
+from bridge.store.persons import batched
 from bridge.store.rows import Ask, AskState, DeliveryRow, EventState
 
 EVENTS_AT_ONCE = 100
 DRAINED_AT_ONCE = 4
+TAKEN_UP_AT_ONCE = 20
 ASKS_AT_ONCE = 10
 LONGEST_SLEEP = 5.0
 STORE_FAILURE_SLEEP = 2.0
@@ -248,15 +250,23 @@ class Worker:
             self._store.facts.put(WORKED_FOR, ",".join(sorted(self._config.plugins)))
             for vendor in self._config.vendors:
                 self._store.gates.hurry(vendor, self._clock())
-            for row in self._store.events.newest(EventState.WAITING, limit=10_000):
-                if row.event.provider in self._apis:
-                    self._store.events.mark(row.key, EventState.RECEIVED)
-            for parked in self._store.orders.newest(Status.PARKED, limit=10_000):
-                if parked.provider in self._apis:
-                    self._intake.refresh(self._store.orders.order_of(parked.id), self._clock())
-            if not self._config.settings.dry_run:
-                for delivery in self._store.deliveries.newest("planned", limit=10_000):
-                    self._store.deliveries.revive(delivery.id, self._clock())
+        waiting = self._store.events.newest(EventState.WAITING, limit=10_000)
+        able = [row.key for row in waiting if row.event.provider in self._apis]
+        self._each(able, lambda key: self._store.events.mark(key, EventState.RECEIVED))
+        parked = self._store.orders.newest(Status.PARKED, limit=10_000)
+        orders = [self._store.orders.order_of(x.id) for x in parked if x.provider in self._apis]
+        self._each(orders, lambda order: self._intake.refresh(order, self._clock()))
+        if not self._config.settings.dry_run:
+            planned = self._store.deliveries.newest("planned", limit=10_000)
+            ids = [row.id for row in planned]
+            self._each(ids, lambda id: self._store.deliveries.revive(id, self._clock()))
+
+    def _each(self, names: Sequence[str], act: Callable[[str], object]) -> None:
+        """Do something for each of many, some at a time: others write in between."""
+        for some in batched(names, TAKEN_UP_AT_ONCE):
+            with self._store.atomic():
+                for each in some:
+                    act(each)
 
     # ── questions to providers ──
 

@@ -8,6 +8,7 @@ told what became of theirs. Nobody is answered before its row is on the disk.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -22,18 +23,24 @@ def _held() -> threading.Lock:
     return lock
 
 
+def _interrupted() -> Exception:
+    return StoreError("the commit was interrupted")
+
+
 @dataclass(eq=False, slots=True)
 class Appended:
-    """Hold a row that is to be added to a table, and what became of it."""
+    """Hold a row that is to be added to a table by a deadline, and what became of it."""
 
     table: str
     row: Row
     unique: str
     rings: bool
+    deadline: float
     new: bool = False
-    error: Exception | None = None
+    # Until it is on the disk; else whoever is interrupted would leave others with a yes.
+    error: Exception | None = field(default_factory=_interrupted)
     leads: bool = False
-    # Held until there is something to know: it is on the disk, or is to lead the others.
+    # Held until there is something to know: what became of it, or that it leads the others.
     called: threading.Lock = field(default_factory=_held)
 
     @property
@@ -47,11 +54,11 @@ class Groups:
 
     def __init__(
         self,
-        atomic: Callable[[], AbstractContextManager[None]],
+        transaction: Callable[[float], AbstractContextManager[None]],
         add: Callable[[Sequence[Appended]], Sequence[bool]],
         patience: float,
     ) -> None:
-        self._atomic = atomic
+        self._transaction = transaction
         self._add = add
         self._patience = patience
         self._lock = threading.Lock()
@@ -63,63 +70,74 @@ class Groups:
         with self._lock:
             self._waiting.append(row)
             row.leads, self._led = not self._led, True
-        if not row.leads:
-            self._wait(row)
-        if row.leads:
+        if row.leads or self._is_called_to_lead(row):
             self._lead(row)
         if row.error:
             raise _for_this_thread(row.error)
         return row.new
 
-    def _wait(self, row: Appended) -> None:
-        """Wait until a row is on the disk or is to lead; raise StoreError if that takes too long.
+    def _is_called_to_lead(self, row: Appended) -> bool:
+        """Wait for what becomes of a row, or until it leads; raise StoreError at its deadline.
 
-        One that is being committed cannot be taken back: how that ends is worth as long a wait.
+        One that is being committed cannot be taken back: how that ends is worth another wait.
         """
-        if row.called.acquire(timeout=self._patience):
-            return
-        with self._lock:
-            if row in self._waiting and not row.leads:
-                self._waiting.remove(row)
-                raise StoreError("database is locked (its turn to write has not come)")
-        if not row.called.acquire(timeout=self._patience):
-            raise StoreError("database is locked (a commit does not end)")
-
-    def _lead(self, row: Appended) -> None:
-        group: list[Appended] = []
+        came = False
         try:
-            with self._atomic():
-                group = self._take(row)
-                self._add_all(group)
-        except StoreError as error:
-            _fail(group or [row], error)
-        except Exception as error:  # one of them is wrong: the others must not fail with it
-            self._add_singly(group) if len(group) > 1 else _fail(group or [row], error)
-        except BaseException:
-            _fail(group, StoreError("the commit was interrupted"))
-            raise
+            came = row.called.acquire(timeout=max(0.0, row.deadline - time.monotonic()))
         finally:
-            self._follow(row)
+            left = not came and self._leave(row)
+        if left:
+            raise StoreError("database is locked (its turn to write has not come)")
+        if not came and not row.called.acquire(timeout=self._patience):
+            raise StoreError("database is locked (a commit does not end)")
+        return row.leads
+
+    def _leave(self, row: Appended) -> bool:
+        """Take back a row that nobody has taken yet, nor called to lead."""
+        with self._lock:
+            waits = row in self._waiting and not row.leads
+            if waits:
+                self._waiting.remove(row)
+        return waits
+
+    def _lead(self, leader: Appended) -> None:
+        group = [leader]
+        try:
+            with self._transaction(leader.deadline):
+                group = self._take(leader)
+                self._mark_new(group)
             for each in group:
-                if each is not row:
+                each.error = None
+        except StoreError as error:
+            for each in group:
+                each.error = error
+        except Exception as error:  # one of them is wrong: the others must not fail with it
+            leader.error = error
+            if len(group) > 1:
+                self._add_singly(group)
+        finally:
+            self._follow(leader)
+            for each in group:
+                if each is not leader:
                     each.called.release()
 
     def _take(self, leader: Appended) -> list[Appended]:
-        """Return those who wait, if they can be added together with the one who leads."""
+        """Take those who wait, if they can be added together with the one who leads."""
         with self._lock:
             group = [each for each in self._waiting if each.kind == leader.kind]
             self._waiting = [each for each in self._waiting if each.kind != leader.kind]
         return group
 
-    def _add_all(self, group: Sequence[Appended]) -> None:
+    def _mark_new(self, group: Sequence[Appended]) -> None:
         for each, new in zip(group, self._add(group), strict=True):
             each.new = new
 
     def _add_singly(self, group: Sequence[Appended]) -> None:
         for each in group:
             try:
-                with self._atomic():
-                    self._add_all([each])
+                with self._transaction(each.deadline):
+                    self._mark_new([each])
+                each.error = None
             except Exception as error:
                 each.error = error
 
@@ -132,11 +150,6 @@ class Groups:
             if self._waiting:
                 self._waiting[0].leads = True
                 self._waiting[0].called.release()
-
-
-def _fail(group: Sequence[Appended], error: Exception) -> None:
-    for each in group:
-        each.error = error
 
 
 def _for_this_thread(error: Exception) -> Exception:

@@ -95,7 +95,7 @@ class SqliteStore:
         self._closed = 0
         self._written = NEVER
         self._turns = Turns(Path(path).parent)
-        self._groups = Groups(self.atomic, self._append, patience)
+        self._groups = Groups(self._transaction, self._append, patience)
         self.events = Events(self)
         self.orders = Orders(self)
         self.customers = Customers(self)
@@ -207,7 +207,7 @@ class SqliteStore:
 
     def append(self, table: str, row: Row, unique: str, *, rings: bool = False) -> bool:
         """Add a row, together with those of other threads."""
-        appended = Appended(table, row, unique, rings)
+        appended = Appended(table, row, unique, rings, time.monotonic() + self._patience)
         if self._local.inside:
             return self._append([appended])[0]
         return self._groups.append(appended)
@@ -236,7 +236,11 @@ class SqliteStore:
             with self._explained(), self._db.atomic():
                 yield
             return
-        deadline = time.monotonic() + self._patience
+        with self._transaction(time.monotonic() + self._patience):
+            yield
+
+    @contextmanager
+    def _transaction(self, deadline: float) -> Iterator[None]:
         with self._explained(), self._turns.mine(deadline), self._local.using:
             connection = self._begin(deadline)
             self._local.inside, self._local.rings = True, False
