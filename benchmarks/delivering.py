@@ -93,23 +93,25 @@ def _alone(scale: Scale, folder: Path, many: Crowd, taapit: Vendor) -> Figures:
         rounds = Rounds()
         for number in range(min(scale.rounds, 3)):
             place = folder / f"alone{threads}-{number}"
-            rounds.add(
-                bare=_bare(taapit, threads, count),
-                bridge=_worked(place, threads, count, many, taapit),
-            )
+            kept, fresh = _bare(taapit, threads, count)
+            bridge = _worked(place, threads, count, many, taapit)
+            rounds.add(kept=kept, fresh=fresh, bridge=bridge)
         said = f"{threads} at once, " + (f"vendor of {delay} ms" if delay else "instant vendor")
-        yield Figure(f"`requests` alone, {said}", rounds.median("bare"), "/s")
+        yield Figure(f"`requests` alone, {said}", rounds.median("kept"), "/s")
+        one_each = f"`requests` alone, a connection for each call, {said}"
+        yield Figure(one_each, rounds.median("fresh"), "/s")
         yield Figure(f"bridge, deliveries, {said}", rounds.median("bridge"), "/s")
-        yield Figure(f"bridge to `requests`, {said}", rounds.ratio("bridge", "bare"), at_least=0.5)
+        yield Figure(f"bridge to `requests`, {said}", rounds.ratio("bridge", "kept"), at_least=0.5)
     taapit.slow_down(0)
 
 
-def _bare(taapit: Vendor, threads: int, count: int) -> float:
+def _bare(taapit: Vendor, threads: int, count: int) -> tuple[float, float]:
     command = [sys.executable, "-m", bare.__name__, taapit.url, str(threads), str(count)]
     done = subprocess.run(
         command, cwd=stage.REPOSITORY, stdout=subprocess.PIPE, text=True, check=True
     )
-    return float(done.stdout)
+    kept, fresh = map(float, done.stdout.split())
+    return kept, fresh
 
 
 def _worked(folder: Path, threads: int, count: int, many: Crowd, taapit: Vendor) -> float:

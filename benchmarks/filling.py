@@ -22,6 +22,7 @@ FAST = (
     "PRAGMA foreign_keys = OFF",
     "PRAGMA cache_size = -1000000",
     "PRAGMA temp_store = MEMORY",
+    "PRAGMA threads = 2",
 )
 Rows = list[sqlite3.Row]
 
@@ -36,6 +37,12 @@ def fill(bridge: stage.Bridge, count: int, many: Crowd, taapit: Vendor) -> None:
     with closing(sqlite3.connect(bridge.path, isolation_level=None)) as db:
         db.row_factory = sqlite3.Row
         multiply(db, count)
+
+
+def forget_waiting(bridge: stage.Bridge) -> None:
+    """Drop what was acknowledged and not processed in a store that is kept."""
+    with closing(sqlite3.connect(bridge.path)) as db, db:
+        db.execute("DELETE FROM events WHERE state = 'received'")
 
 
 def multiply(db: sqlite3.Connection, count: int) -> None:

@@ -12,7 +12,7 @@ from benchmarks.acknowledging import MOST
 from benchmarks.crowd import Crowd, Vendor, crowd, vendor
 from benchmarks.delivering import told
 from benchmarks.figures import Figure, Figures, Rounds, Scale
-from benchmarks.filling import fill
+from benchmarks.filling import fill, forget_waiting
 
 # Stores are kept from one run to the next in the system's temporary folder, if asked.
 KEPT = "bridge-benchmarks-store-of-"
@@ -30,6 +30,7 @@ def full(scale: Scale, folder: Path, *, keep: bool = False) -> Figures:
         bridges["empty"].do("migrate")
         if not bridges["full"].path.exists():
             fill(bridges["full"], scale.stored, many, taapit)
+        forget_waiting(bridges["full"])
         size = bridges["full"].path.stat().st_size / 1e9
         yield Figure(f"file of {scale.stored:,} conversions", size, "GB")
         yield from _both(
