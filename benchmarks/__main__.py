@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -48,6 +49,7 @@ def main(
     *, only: tuple[str, ...], scale: str, path: Path | None, folder: Path | None, keep: bool
 ) -> None:
     """Measure the bridge side by side with an empty view and a handler written by hand."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # with all that was started
     stage.Trial.on = scale == "tiny"
     benchmarks = BENCHMARKS | {"full": partial(full, keep=keep)}
     found: dict[str, list[Figure]] = {}
