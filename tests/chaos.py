@@ -26,6 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import click
+import postgres
 from chaos_audit import KINDS, VENDORS
 from chaos_boundaries import LIVES, Case, enumerate_boundaries
 from chaos_storm import POSTGRES, SQLITE, Plan, Report, storm
@@ -57,6 +58,7 @@ MOST_SHOWN = 50
 @click.option("--database", type=click.Choice([SQLITE, POSTGRES]), default=SQLITE)
 @click.option("--webs", type=click.IntRange(min=0), default=0, help="In place of `bridge serve`.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, help="Likewise.")
+@click.option("--outages", type=click.IntRange(min=0), default=0, help="Of PostgreSQL's server.")
 @click.option("--quiet", is_flag=True, help="Say nothing while a storm lasts.")
 def main(
     minutes: float,
@@ -72,11 +74,14 @@ def main(
     database: str,
     webs: int,
     workers: int,
+    outages: int,
     quiet: bool,
 ) -> None:
     """Let storms pass over a bridge, then stop it at every commit boundary."""
     if bool(webs) != bool(workers) or (webs and database == SQLITE):
         raise click.UsageError("--webs and --workers go together, and need --database postgres")
+    if outages and (database == SQLITE or postgres.GIVEN):
+        raise click.UsageError("--outages needs --database postgres, and a server of our own")
     console = Console(highlight=False, soft_wrap=True, width=110)
     first = secrets.randbelow(1_000_000) if seed is None else seed
     plan = Plan(
@@ -91,6 +96,7 @@ def main(
         database=database,
         webs=webs,
         workers=workers,
+        outages=outages,
     )
     deadline = time.monotonic() + 60 * minutes
     clean = True
@@ -130,7 +136,7 @@ def _summary(report: Report) -> Table:
     plan, kills = report.plan, ", ".join(f"{n}x {what}" for what, n in report.kills.items())
     table = Table(
         title=f"{report.webhooks:,} webhooks of {plan.orders:,} orders, "
-        f"{report.kills.total()} SIGKILLs ({kills or 'none'}), "
+        f"{report.kills.total()} SIGKILLs ({kills or 'none'}), {plan.outages} outages, "
         f"{report.starts} starts, {report.seconds:.0f} s",
         title_justify="left",
     )

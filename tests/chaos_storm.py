@@ -29,7 +29,9 @@ DOWN_SHARE = 0.15
 CALLS_PER_ORDER = 6
 SQLITE, POSTGRES = "sqlite", "postgres"
 # What a process logs where something happens that nobody has thought of.
-SURPRISES = ("Traceback", "work failed", "web failed", "store failed")
+SURPRISES = {"Traceback", "work failed", "web failed", "store failed"}
+EXPECTED_OF_OUTAGES = {"store failed"}
+LONGEST_OUTAGE = 3.0
 PAGE = "<!doctype html><html><head><title>Sorry</title></head><body>Back soon</body></html>"
 
 BUSY = Fault(status=429, body='{"message": "slow down"}', headers={"Retry-After": "1"})
@@ -66,6 +68,7 @@ class Plan:
     they fail just that share, and are never down altogether.
 
     With `webs` and `workers` there are so many processes of each, in place of one `bridge serve`.
+    The server of PostgreSQL is restarted in each of the `outages`, beside the kills.
     """
 
     seed: int
@@ -80,6 +83,7 @@ class Plan:
     database: str = SQLITE
     webs: int = 0
     workers: int = 0
+    outages: int = 0
     patience: float = 300.0
 
 
@@ -119,7 +123,7 @@ def storm(plan: Plan, folder: Path, say: Callable[[str], None] = lambda _: None)
             if not plan.to_the_end:
                 vendors.faults.clear()
             _settle(plan, served, database, say)
-            found = _audited(shop, vendors, folder, database, provider)
+            found = _audited(plan, shop, vendors, folder, database, provider)
         finally:
             served.close()
         ledger = vendors.ledger.as_json()
@@ -145,13 +149,19 @@ def _kept(plan: Plan, url: str, folder: Path, database: Address) -> Kept:
 
 
 def _audited(
-    shop: Shop, vendors: RunningSandbox, folder: Path, database: Address, provider: Provider
+    plan: Plan,
+    shop: Shop,
+    vendors: RunningSandbox,
+    folder: Path,
+    database: Address,
+    provider: Provider,
 ) -> Audit:
+    surprises = SURPRISES - (EXPECTED_OF_OUTAGES if plan.outages else set())
     ledger = vendors.ledger.as_json()
     found = audit(shop.orders, ledger, database, provider.acknowledged)
     for log in sorted(folder.glob("*.log")):
         lines = log.read_text("utf-8").splitlines()
-        bad = (line for line in lines if any(words in line for words in SURPRISES))
+        bad = (line for line in lines if any(words in line for words in surprises))
         found.findings += [Finding("bridge", STATE, "log", line[:300]) for line in bad]
     return found
 
@@ -170,26 +180,39 @@ def _kill(
     """
     dice = random.Random(plan.seed)  # noqa: S311 - the same storm again is what is wanted
     killed: Counter[str] = Counter()
-    for number in range(plan.kills):
+    blows = plan.kills + plan.outages
+    outages = set(dice.sample(range(blows), plan.outages))
+    for number in range(blows):
         _misbehave(plan, vendors, dice)
-        begin, end = (plan.webhooks * each // (plan.kills + 1) for each in (number, number + 1))
+        begin, end = (plan.webhooks * each // (blows + 1) for each in (number, number + 1))
         provider.allow(end)
         provider.wait_for(dice.randrange(begin, end), plan.patience)
         _wait_for_calls(plan, vendors, dice, database)
         target = dice.choices(list(served.targets), list(served.targets.values()))[0]
-        say(f"kill {number + 1} of {plan.kills}: {target}")
-        served.kill(target)
-        killed[target] += 1
+        if number in outages:
+            say(f"blow {number + 1} of {blows}: the database")
+            _restart_database(dice)
+        else:
+            say(f"blow {number + 1} of {blows}: {target}")
+            served.kill(target)
+            killed[target] += 1
         served.wait_ready(plan.patience)
     _misbehave(plan, vendors, dice)
     return killed
+
+
+def _restart_database(dice: random.Random) -> None:
+    """Have the database away for a while; those who need it wait, or come again."""
+    postgres.server().stop()
+    time.sleep(dice.uniform(0, LONGEST_OUTAGE))
+    postgres.server().start()
 
 
 def _wait_for_calls(
     plan: Plan, vendors: RunningSandbox, dice: random.Random, database: Address
 ) -> None:
     """Wait until some calls more have been made, or no more are to be made now."""
-    more = dice.randint(1, max(plan.orders * CALLS_PER_ORDER // plan.kills, 1))
+    more = dice.randint(1, max(plan.orders * CALLS_PER_ORDER // (plan.kills + plan.outages), 1))
     enough = _calls(vendors) + more
     poll(
         lambda: _calls(vendors) >= enough or is_idle(database), plan.patience, f"{more} more calls"
