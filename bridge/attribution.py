@@ -20,6 +20,8 @@ from bridge.vendors.base import AnyVendor
 
 # The names under which vendors' own integrations carry the merchant's customer id.
 KNOWN_EXTERNAL_ID_NAMES = ("taapitCustomerExternalId", "codeqrCustomerId")
+# Longer ones cannot have been stored of a click; no index takes them, and a buyer may write them.
+LONGEST_ID = 255
 # What programs write where a guest has no id. Taken for one, it would make all guests one customer.
 NOTHING = frozenset({"", "null", "none", "nil", "nan", "n/a", "undefined", "false"})
 NOBODY = NOTHING | {"0", "-1", "guest", "anonymous", "unknown"}
@@ -70,11 +72,10 @@ def identify(payment: Payment, vendors: Mapping[str, AnyVendor], rules: Rules) -
     keys += [email_key(context.email, rules.email_key)] if context.email.strip() else []
     browser = context.metadata.get(BROWSER, "").strip()
     keys += [f"{ANONYMOUS}:{browser}"] if browser.lower() not in NOBODY else []
+    keys = [each for each in dict.fromkeys(keys) if len(id_of(each)) <= LONGEST_ID]
     clicks = {name: click for name in vendors if (click := _carried(vendors[name], context))}
     landed = {name: click for name in vendors if (click := _landed(vendors[name], context))}
-    return replace(
-        payment, context=None, keys=tuple(dict.fromkeys(keys)), clicks=clicks, landed=landed
-    )
+    return replace(payment, context=None, keys=tuple(keys), clicks=clicks, landed=landed)
 
 
 def resolve(
