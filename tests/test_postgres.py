@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -111,14 +110,14 @@ def test_a_database_that_is_not_there_says_so() -> None:
 
 
 @contextmanager
-def without_tls() -> Iterator[int]:
-    """Run a server that says it has no TLS, and is gone; give its port."""
+def asked_for_tls(says: bytes) -> Iterator[int]:
+    """Run a server that says whether it has TLS, and is gone; give its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
             with listener.accept()[0] as asked:
                 asked.recv(8)
-                asked.sendall(b"N")
+                asked.sendall(says)
 
         thread = Thread(target=answer)
         thread.start()
@@ -126,10 +125,17 @@ def without_tls() -> Iterator[int]:
         thread.join()
 
 
-def test_tls_is_asked_for_as_the_address_says() -> None:
-    with without_tls() as port:
-        store = open_store(f"postgres://bob@127.0.0.1:{port}/shop?sslmode=require")
-        with pytest.raises(StoreError, match="does not support SSL, but SSL was required"):
+@pytest.mark.parametrize(
+    ("says", "wanted", "said"),
+    [
+        (b"N", "require", "does not support SSL, but SSL was required .check sslmode"),
+        (b"S", "verify-full&sslrootcert=/nowhere/ca.crt", "nowhere/ca.crt.*check sslmode"),
+    ],
+)
+def test_tls_is_asked_for_as_the_address_says(says: bytes, wanted: str, said: str) -> None:
+    with asked_for_tls(says) as port:
+        store = open_store(f"postgres://bob@127.0.0.1:{port}/shop?sslmode={wanted}")
+        with pytest.raises(StoreError, match=said):
             store.check()
         store.close()
 
@@ -347,23 +353,6 @@ def test_nothing_of_a_session_is_left_on_a_connection(url: str) -> None:
         (SELECT count(*) FROM pg_settings WHERE source = 'session') AS settings"""
     assert store.query(left) == [{"statements": 0, "channels": 0, "locks": 0, "settings": 0}]
     store.close()
-
-
-# ── texts ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_what_no_text_may_hold_is_replaced(store: PostgresStore) -> None:
-    assert store.events.add(an_event(body='{"a": "\0 \ud800 ü😀"}'), NOW)
-    (row,) = store.events.find("evt_1")
-    assert row.event.body == '{"a": "\ufffd ? ü😀"}'
-
-
-def test_an_id_that_no_index_takes_is_no_fault_of_the_database(store: PostgresStore) -> None:
-    long = "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(250))
-    with pytest.raises(psycopg.errors.ProgramLimitExceeded) as caught:
-        store.events.add(an_event(long), NOW)
-    assert long[:50] not in told(caught.value)
-    assert store.events.count() == {}
 
 
 # ── what was redacted ────────────────────────────────────────────────────────────────────────────

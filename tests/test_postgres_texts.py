@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlencode
 
+import postgres
+import psycopg
 import pytest
 from cases import unsigned
 from intakes import changed
 from kit import CUSTOMER, Bench, Make
-from stores import on_postgres
+from stores import NOW, an_event, on_postgres, opened
 from test_paddle_classic_forms import ALERT, classic
 
+from bridge.logs import told
 from bridge.model import WebhookRequest
 from bridge.outbox import utc_now
+from bridge.store import Store
 from bridge.web import create_app
 
 __all__ = ["on_postgres"]
+LONG = "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(250))
 ODD = "a\0b\ud800"
 ESCAPED = "a%00b%F0%9F"
 CLASSIC, STRIPE = "paddle_classic", "stripe"
@@ -64,3 +72,38 @@ def test_what_json_can_write_is_kept_as_it_came(make: Make, field: str) -> None:
     assert made.store.events.count() == {"processed": 1}
     made.clock.advance(days=200)
     made.worker.tidy()
+
+
+@pytest.mark.parametrize(
+    "odd", [{"metadata": {"user_id": LONG, "bridge_id": LONG}}, {"customer": LONG}]
+)
+def test_a_sale_with_an_id_that_no_index_takes_is_a_sale(make: Make, odd: dict[str, Any]) -> None:
+    made = make("tapfiliate")
+    event = json.loads(changed("invoice.paid", **odd))
+    signed = made.config.providers[STRIPE].sign(unsigned(json.dumps(event)), utc_now())
+    assert posted(made, STRIPE, signed)[0] == 200
+    made.worker.drain()
+    assert made.store.events.count() == {"processed": 1}
+    assert made.store.orders.count() == {"approved": 1}
+
+
+# ── in the store ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    with opened(postgres.fresh()) as made:
+        yield made
+
+
+def test_what_no_text_may_hold_is_replaced(store: Store) -> None:
+    assert store.events.add(an_event(body='{"a": "\0 \ud800 ü😀"}'), NOW)
+    (row,) = store.events.find("evt_1")
+    assert row.event.body == '{"a": "\ufffd ? ü😀"}'
+
+
+def test_an_id_that_no_index_takes_is_no_fault_of_the_database(store: Store) -> None:
+    with pytest.raises(psycopg.errors.ProgramLimitExceeded) as caught:
+        store.events.add(an_event(LONG), NOW)
+    assert LONG[:50] not in told(caught.value)
+    assert store.events.count() == {}

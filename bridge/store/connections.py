@@ -41,6 +41,12 @@ HINTS = {
     "53300": "it has no connection left: lower BRIDGE_DATABASE_POOL, or run fewer processes",
     "55P03": "other writers took too long",
 }
+# What is said of a server that cannot be reached as it is asked to, and what to look at.
+CHECKS = {
+    "certificate": "check sslmode and sslrootcert in DATABASE_URL",
+    "SSL": "check sslmode in DATABASE_URL",
+    "authentication": "check the user and the password in DATABASE_URL",
+}
 # What is wrong with a statement or its values is a mistake of ours, not of the database: data,
 # integrity, a limit of the program, a transaction that goes on after a failure, a wrong statement.
 OURS = {"22", "23", "54", "25", "42", "0A", "34"}
@@ -191,9 +197,9 @@ class Connections:
         reason = self._words_of(error)
         if state in HINTS:
             raise StoreError(f"{self.where}: {reason} ({HINTS[state]})") from error
-        raise StoreError(
-            f"no connection to {self.where}: {reason} (is it running? check DATABASE_URL)"
-        ) from error
+        known = (check for word, check in CHECKS.items() if word in reason)
+        check = next(known, "is it running? check DATABASE_URL")
+        raise StoreError(f"no connection to {self.where}: {reason} ({check})") from error
 
     def _words_of(self, error: psycopg.Error) -> str:
         said = error.diag.message_primary or str(error) or type(error).__name__
