@@ -26,6 +26,7 @@ from bridge.model import Call, NoAnswer, Response
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+    from urllib3._base_connection import BaseHTTPConnection
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 25.0
@@ -41,7 +42,8 @@ class Sender:
         self._timeout = (CONNECT_SECONDS, read_seconds)
         # A kept connection may be closed by the other side just as we write to it, and then nobody
         # knows whether the call arrived: what may not be repeated goes over one of its own.
-        self._kept, self._fresh = _session(hosts, connections), _session(hosts, connections)
+        self._kept = _Adapter(_KEPT, hosts, connections)
+        self._fresh = _Adapter(_FRESH, hosts, connections)
 
     def send(self, call: Call, credentials: Mapping[str, str]) -> Response | NoAnswer:
         """Send one call and return the answer, or why there is none.
@@ -51,17 +53,11 @@ class Sender:
         if not all(value.isascii() and value.isprintable() for value in credentials.values()):
             return NoAnswer("it cannot be sent: a credential holds what no key has", sent=False)
         try:
-            session = self._kept if call.repeatable else self._fresh
-            with session.request(
-                call.method,
-                call.url,
-                params=dict(call.query),
-                data=None if call.json is None else dumps(call.json).encode(),
-                headers=self._headers(call, credentials),
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-            ) as answer:
+            # A session would add what it finds on this machine (proxies, .netrc), and send back the
+            # cookies of earlier answers.
+            adapter = self._kept if call.repeatable else self._fresh
+            request = _prepared(call, credentials)
+            with adapter.send(request, stream=True, timeout=self._timeout) as answer:
                 return _read(answer)
         except requests.RequestException as error:
             return _explained(error)
@@ -75,23 +71,26 @@ class Sender:
         self._kept.close()
         self._fresh.close()
 
-    def _headers(self, call: Call, credentials: Mapping[str, str]) -> dict[str, str]:
-        headers = {"User-Agent": f"bridge/{__version__}", "Accept": "application/json"}
-        if call.json is not None:
-            headers["Content-Type"] = "application/json"
-        if not call.repeatable:
-            headers["Connection"] = "close"
-        return headers | dict(credentials)
+
+def _prepared(call: Call, credentials: Mapping[str, str]) -> requests.PreparedRequest:
+    request = requests.PreparedRequest()
+    request.prepare_method(call.method)
+    request.prepare_url(call.url, dict(call.query))
+    request.prepare_headers(_headers(call, credentials))
+    request.prepare_body(None if call.json is None else dumps(call.json).encode(), None)
+    return request
 
 
-def _session(hosts: int, connections: int) -> requests.Session:
-    session = requests.Session()
-    # Proxies and .netrc of the machine must not add to what we send.
-    session.trust_env = False
-    adapter = _Adapter(pool_connections=hosts, pool_maxsize=connections)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
+def _headers(call: Call, credentials: Mapping[str, str]) -> dict[str, str]:
+    headers = {
+        "User-Agent": f"bridge/{__version__}",
+        "Accept": "application/json",
+        "Accept-Encoding": "gzip, deflate",
+        "Connection": "keep-alive" if call.repeatable else "close",
+    }
+    if call.json is not None:
+        headers["Content-Type"] = "application/json"
+    return headers | dict(credentials)
 
 
 # ── one deadline for a whole answer ──────────────────────────────────────────────────────────────
@@ -145,10 +144,35 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
+# ── connections of their own ─────────────────────────────────────────────────────────────────────
+
+# A vendor that is asked to close a connection may leave it open, and not say so.
+
+
+class _FreshPool(_Pool):
+    def _put_conn(self, conn: BaseHTTPConnection | None) -> None:
+        if conn:
+            conn.close()
+        super()._put_conn(None)
+
+
+class _FreshTlsPool(_TlsPool):
+    def _put_conn(self, conn: BaseHTTPConnection | None) -> None:
+        if conn:
+            conn.close()
+        super()._put_conn(None)
+
+
+_KEPT = {"http": _Pool, "https": _TlsPool}
+_FRESH = {"http": _FreshPool, "https": _FreshTlsPool}
+
+
 class _Adapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+    def __init__(
+        self, pools: Mapping[str, type[HTTPConnectionPool]], hosts: int, connections: int
+    ) -> None:
+        super().__init__(pool_connections=hosts, pool_maxsize=connections)
+        self.poolmanager.pool_classes_by_scheme = dict(pools)
 
 
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────

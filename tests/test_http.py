@@ -5,12 +5,18 @@ Real sockets on this machine; the same holds of calls to vendors and of question
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import socketserver
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from kit import VENDOR_SETTINGS, settings_of
+from running import until
 from stores import a_call, a_told
 from tls import HERE, Papers, issue, recorder
 
@@ -181,6 +187,84 @@ def test_what_is_refused_was_not_sent_and_what_is_sent_is_answered(
         answer = deliver(server.url)
         assert isinstance(answer, Response)
         assert (answer.status, answer.body) == (200, "{}")
+
+
+# ── connections ──────────────────────────────────────────────────────────────────────────────────
+
+
+class KeepsOpen(socketserver.StreamRequestHandler):
+    """Answer one request after another and keep the connection open, as HTTP/1.1 is by default."""
+
+    answer = b"HTTP/1.1 200 OK\r\nSet-Cookie: seen=1\r\nContent-Length: 2\r\n\r\n{}"
+    server: CountingServer
+
+    def handle(self) -> None:
+        self.server.opened.append(self.client_address)
+        while head := self._head():
+            length = re.search(rb"(?i)content-length: (\d+)", head)
+            self.rfile.read(int(length[1]) if length else 0)
+            self.server.heard += head.decode()
+            self.wfile.write(self.answer)
+        self.server.closed.append(self.client_address)
+
+    def _head(self) -> bytes:
+        head = b""
+        while (line := self.rfile.readline()) not in {b"\r\n", b""}:
+            head += line
+        return head
+
+
+class CountingServer(socketserver.ThreadingTCPServer):
+    """Count the connections that are opened, and those that the other side has closed."""
+
+    daemon_threads = True
+
+    def __init__(self, papers: Path | None) -> None:
+        super().__init__((HERE, 0), KeepsOpen)
+        self.opened: list[object] = []
+        self.closed: list[object] = []
+        self.heard = ""
+        self.url = f"http{'s' if papers else ''}://{HERE}:{self.server_address[1]}"
+        if papers:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(papers)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+
+
+@pytest.fixture(params=["http", "https"])
+def keeps_open(
+    request: pytest.FixtureRequest, trusting: Papers, tmp_path: Path
+) -> Iterator[CountingServer]:
+    """Give a server that neither closes a connection nor says that it would."""
+    tls = request.param == "https"
+    papers = issue(HERE, trusting).write(tmp_path / "papers.pem") if tls else None
+    with CountingServer(papers) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # seconds to a poll
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_what_may_not_be_repeated_goes_over_a_connection_of_its_own(
+    keeps_open: CountingServer, repeatable: bool
+) -> None:
+    call, sender = replace(call_of(keeps_open.url), repeatable=repeatable), Sender(read_seconds=5)
+    for _ in range(3):
+        assert isinstance(sender.send(call, {}), Response)
+    assert len(keeps_open.opened) == (1 if repeatable else 3)
+    if not repeatable:
+        until(lambda: len(keeps_open.closed) == 3, "all to be closed at once")
+    sender.close()
+
+
+def test_a_cookie_is_not_sent_back(keeps_open: CountingServer) -> None:
+    sender = Sender(read_seconds=5)
+    for repeatable in (True, True, False, False):
+        sender.send(replace(call_of(keeps_open.url), repeatable=repeatable), {})
+    sender.close()
+    assert "cookie" not in keeps_open.heard.lower()
 
 
 # ── this machine ─────────────────────────────────────────────────────────────────────────────────
