@@ -220,7 +220,7 @@ def test_a_rate_that_is_none_is_refused(make: Make, wrong: str) -> None:
         make("codeqr", CODEQR_RATE=wrong)
 
 
-@pytest.mark.parametrize("wrong", ["0", "65", "many"])
+@pytest.mark.parametrize("wrong", ["0", "257", "many"])
 def test_a_concurrency_that_is_none_is_refused(make: Make, wrong: str) -> None:
     with pytest.raises(Exception, match="CODEQR_CONCURRENCY"):
         make("codeqr", CODEQR_CONCURRENCY=wrong)

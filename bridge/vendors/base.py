@@ -69,7 +69,7 @@ class VendorSettings(PluginSettings):
     """Be the base of a vendor's settings: its address, and how hard it may be called."""
 
     base_url: str = Field("", description="the vendor's address, for tests and proxies")
-    concurrency: int = Field(4, ge=1, le=64, description="how many calls may run at once")
+    concurrency: int = Field(4, ge=1, le=256, description="how many calls may run at once")
     rate: Decimal | None = Field(
         None, gt=0, le=10_000, description="how many calls a second at most; no limit by default"
     )
