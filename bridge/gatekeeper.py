@@ -37,15 +37,18 @@ class Gatekeeper:
             return most
         return self._gates.get(vendor).room(self._clock(), self._rate(vendor), most)
 
-    def free_at(self, vendor: str) -> datetime | None:
+    def gate(self, vendor: str) -> Gate:
+        """Return the gate of a vendor as it stands; it stays so while a transaction lasts."""
+        return self._gates.get(vendor)
+
+    def free_at(self, vendor: str, gate: Gate | None = None) -> datetime | None:
         """Return when the next call of a vendor may go; None for at once."""
         if self._dry_run:
             return None
-        return self._gates.get(vendor).free_at(self._clock(), self._rate(vendor))
+        return (gate or self.gate(vendor)).free_at(self._clock(), self._rate(vendor))
 
-    def enter(self, vendor: str) -> None:
-        """Count a call that is about to be sent; best in the transaction that asked `free_at`."""
-        before = self._gates.get(vendor)
+    def enter(self, vendor: str, before: Gate) -> None:
+        """Count a call that is about to be sent, in the transaction in which the gate was read."""
         after = before.entered(self._clock(), self._rate(vendor))
         if after != before:
             self._gates.put(vendor, after)

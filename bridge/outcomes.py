@@ -59,14 +59,14 @@ def judge(
     It is judged as it came: what looks like a secret may be part of an id.
     """
     if isinstance(answer, Response):
-        verdict = vendor.judge(call, answer)
-        shown = replace(answer, body=redact(answer.body))
+        verdict, body = vendor.judge(call, answer), redact(answer.body)
+        if body != answer.body:
+            shown = vendor.judge(call, replace(answer, body=body))
+            words = f"{vendor.title} answered {answer.status}"
         return Outcome(
-            _in_words(
-                verdict, vendor.judge(call, shown), f"{vendor.title} answered {answer.status}"
-            ),
+            verdict if body == answer.body else _in_words(verdict, shown, words),
             answer.status,
-            shown.body,
+            body,
             took_ms,
             ambiguous=_is_ambiguous(vendor, call, answer.status),
             well=not (retry.is_retriable(answer.status) or isinstance(verdict, Unknown)),

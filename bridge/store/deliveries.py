@@ -161,12 +161,14 @@ class Deliveries:
         told: Told | None = None,
         next_at: datetime | None = None,
         failed: bool = False,
+        accepted: bool = False,
         keep_call: bool = False,
     ) -> bool:
         """Give a delivery back in a new state; due at once where it changed meanwhile.
 
-        `failed` counts an attempt that did not succeed; `keep_call` leaves the call in flight on
-        record, for a person to resolve. Returns False where the lease was lost.
+        `failed` counts an attempt that did not succeed, `accepted` one that did; `keep_call` leaves
+        the call in flight on record, for a person to resolve. Returns False where the lease was
+        lost.
         """
         return self._held(
             row,
@@ -176,7 +178,7 @@ class Deliveries:
                again = CASE WHEN :state = 'unknown' THEN again ELSE 0 END,
                reason = :reason, told = coalesce(CAST(:told AS TEXT), told),
                in_flight = CASE WHEN :keep_call = 1 THEN in_flight ELSE '' END,
-               attempts = attempts + :failed,
+               attempts = attempts + :tried,
                failures = CASE WHEN :failed = 1 THEN failures + 1 ELSE 0 END,
                failing_since = CASE WHEN :failed = 1 THEN coalesce(failing_since, :now) END,
                lease = '', leased_until = NULL, updated_at = :now""",
@@ -186,6 +188,7 @@ class Deliveries:
                 "reason": reason,
                 "told": None if told is None else dump(told),
                 "next_at": iso(next_at) if next_at else None,
+                "tried": int(failed or accepted),
                 "failed": int(failed),
                 "keep_call": int(keep_call),
             },
