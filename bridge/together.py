@@ -37,7 +37,7 @@ class _Part:
 
     work: Callable[[], object]
     result: Any = None
-    error: BaseException | None = None
+    error: Exception | None = None
     over: threading.Lock = field(default_factory=_held)  # held until there is something to know
 
     def run(self) -> None:
@@ -61,7 +61,8 @@ class Together:
     def run(self, scope: str, work: Callable[[], T]) -> T:
         """Run `work` in a transaction; return what it returns once that is on the disk.
 
-        It is run in another thread, and raises here what it raises there.
+        It is run in another thread, and raises here what it raises there. Where somebody else's
+        fails it may be run twice; what it did the first time is undone.
         """
         part = _Part(work)
         self._queue(scope).put(part)
@@ -89,13 +90,17 @@ def _serve(queue: _Queue, atomic: Atomic, scope: str) -> None:
         try:
             with atomic(scope):
                 _take(queue, parts)
-                _run_all(parts, lambda: atomic(scope))
-        except BaseException as error:
-            for each in parts:
-                each.error = each.error or _anew(error)
+                for each in parts:
+                    each.run()
+        except Exception as error:
+            if len(parts) > 1 and not isinstance(error, StoreError):
+                _run_singly(parts, atomic, scope)
+            else:
+                for each in parts:
+                    each.error = _anew(error)
         for each in parts:
             each.over.release()
-        del part, parts  # nothing of them is kept while nobody comes
+        del part, parts, each  # nothing of them is kept while nobody comes
 
 
 def _take(queue: _Queue, parts: list[_Part]) -> None:
@@ -108,18 +113,16 @@ def _take(queue: _Queue, parts: list[_Part]) -> None:
             return
 
 
-def _run_all(parts: list[_Part], apart: Callable[[], AbstractContextManager[None]]) -> None:
-    if len(parts) == 1:
-        parts[0].run()
-        return
+def _run_singly(parts: list[_Part], atomic: Atomic, scope: str) -> None:
+    """Run once more, each by itself: one of them is wrong, and the others must not fail with it."""
     for each in parts:
         try:
-            with apart():
+            with atomic(scope):
                 each.run()
         except Exception as error:
             each.error = error
 
 
-def _anew(error: BaseException) -> BaseException:
+def _anew(error: Exception) -> Exception:
     """Return an error as one of each thread's own: each adds to it where it was raised."""
     return StoreError(str(error)) if isinstance(error, StoreError) else error

@@ -261,7 +261,8 @@ def test_many_threads_number_attempts(store: Store) -> None:
 
     def record(_: int) -> None:
         for _ in range(5):
-            store.deliveries.record(an_attempt(DELIVERY))
+            with store.atomic("acme"):
+                store.deliveries.record(an_attempt(DELIVERY))
 
     together(8, record)
     store.deliveries.record(an_attempt("stripe:in_2@acme"))

@@ -116,27 +116,28 @@ class Deliveries:
         )
 
     def record(self, attempt: Attempt) -> None:
-        """Add an attempt to the history; nothing where its delivery was merged into another."""
-        vendor = attempt.delivery.rpartition("@")[2]
-        with self._db.atomic(vendor):  # who numbers another one waits
-            self._db.execute(
-                """INSERT INTO attempts (delivery, number, at, call, outcome, reason, status,
-                       answer, took_ms)
-                   SELECT id, (SELECT coalesce(max(number), 0) + 1 FROM attempts
-                       WHERE delivery = :delivery), :at, :call, :outcome, :reason,
-                       CAST(:status AS INTEGER), :answer, :took_ms
-                   FROM deliveries WHERE id = :delivery""",
-                {
-                    "delivery": attempt.delivery,
-                    "at": iso(attempt.at),
-                    "call": dump(attempt.call),
-                    "outcome": attempt.outcome,
-                    "reason": attempt.reason,
-                    "status": attempt.status,
-                    "answer": attempt.answer,
-                    "took_ms": attempt.took_ms,
-                },
-            )
+        """Add an attempt to the history; nothing where its delivery was merged into another.
+
+        In a transaction of its vendor's: who numbers another one waits.
+        """
+        self._db.execute(
+            """INSERT INTO attempts (delivery, number, at, call, outcome, reason, status,
+                   answer, took_ms)
+               SELECT id, (SELECT coalesce(max(number), 0) + 1 FROM attempts
+                   WHERE delivery = :delivery), :at, :call, :outcome, :reason,
+                   CAST(:status AS INTEGER), :answer, :took_ms
+               FROM deliveries WHERE id = :delivery""",
+            {
+                "delivery": attempt.delivery,
+                "at": iso(attempt.at),
+                "call": dump(attempt.call),
+                "outcome": attempt.outcome,
+                "reason": attempt.reason,
+                "status": attempt.status,
+                "answer": attempt.answer,
+                "took_ms": attempt.took_ms,
+            },
+        )
 
     def tell(self, row: DeliveryRow, told: Told, now: datetime, *, asked: bool = False) -> bool:
         """Record what the vendor has accepted, while keeping the lease.
