@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
+import tracemalloc
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -25,6 +27,7 @@ from signed import (
     stored,
     v1,
 )
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from bridge import config
 from bridge.store.rows import EventState
@@ -297,3 +300,24 @@ def test_a_mistake_of_ours_is_answered_as_an_error(
     answer = post(client)
     assert answer.status_code == 500
     assert error_of(answer)["code"] == "internal_error"
+
+
+def test_a_refused_body_is_not_held_in_memory(client: FlaskClient) -> None:
+    """Anybody can send one: nothing may keep it until the garbage is collected."""
+    body = b'{"id": "' + b"x" * 2**21 + b'"}'
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(5):
+            environ = EnvironBuilder("/webhooks/stripe", method="POST", data=body).get_environ()
+            environ["HTTP_STRIPE_SIGNATURE"] = "t=1,v1=none"
+            said, status, _ = run_wsgi_app(client.application, environ)
+            assert status == "400 BAD REQUEST"
+            assert b"bad_signature" in b"".join(said)
+            del environ
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert held < len(body)
