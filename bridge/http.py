@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from http.client import HTTPResponse  # noqa: TID251 - here it may
 from io import BufferedReader, RawIOBase
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +20,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError, ReadTimeoutError
+from urllib3.util.ssl_ import create_urllib3_context
 
 from bridge import __version__
 from bridge.codec import dumps
@@ -134,6 +136,21 @@ class _Connection(HTTPConnection):
 
 class _TlsConnection(HTTPSConnection):
     response_class = _Answer
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # To read the authorities anew for each connection takes longer than all the rest of a call.
+        if self.ca_certs:
+            self.ssl_context, self.ca_certs = _trusting(self.ca_certs), None
+
+
+@lru_cache(maxsize=8)
+def _trusting(authorities: str) -> ssl.SSLContext:
+    """Return what verifies every certificate, and its name, by the authorities in a file."""
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    context.check_hostname = True
+    context.load_verify_locations(authorities)
+    return context
 
 
 class _Pool(HTTPConnectionPool):
