@@ -7,7 +7,9 @@ once: the pool by itself would let everybody wait for it, and then know no reaso
 from __future__ import annotations
 
 import logging
+import math
 import select
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -257,5 +259,18 @@ def _usual(patience: float) -> dict[str, Any]:
 
 def _is_quiet(connection: Connection) -> bool:
     """Tell whether nothing came on an idle connection: what comes is that it has been closed."""
-    ready, _, _ = select.select([connection.fileno()], [], [], 0)
-    return not ready
+    try:
+        return not heard_from(0, connection)
+    except (psycopg.Error, OSError, ValueError):
+        return False
+
+
+def heard_from(seconds: float, *sources: Connection | socket.socket) -> set[int]:
+    """Wait until something came on any of these, at most so long; return their descriptors.
+
+    select() cannot wait for a descriptor above 1023, and a process may have many.
+    """
+    poll = select.poll()
+    for each in sources:
+        poll.register(each.fileno(), select.POLLIN)
+    return {number for number, _ in poll.poll(math.ceil(seconds * 1000))}

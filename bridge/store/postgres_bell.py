@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import select
 import socket
 import threading
 import time
@@ -17,7 +16,7 @@ from queue import SimpleQueue
 import psycopg
 
 from bridge.errors import StoreError
-from bridge.store.connections import Connection, Connections
+from bridge.store.connections import Connection, Connections, heard_from
 
 CHANNEL = "bridge"
 # How long somebody sleeps at most who cannot be woken.
@@ -101,10 +100,8 @@ class PostgresBell:
 
     def _heard(self, woken: socket.socket, seconds: float) -> bool:
         heard = False
-        sources: list[int] = [woken.fileno()]
-        if self._listener:
-            sources.append(self._listener.fileno())
-        ready, _, _ = select.select(sources, [], [], seconds)
+        sources = (woken, self._listener) if self._listener else (woken,)
+        ready = heard_from(seconds, *sources)
         if woken.fileno() in ready:
             heard = True
             with contextlib.suppress(BlockingIOError):
@@ -140,6 +137,15 @@ class PostgresBell:
                 self._lock.release()
 
     def _run(self) -> None:
+        try:
+            self._send_all()
+        finally:
+            # Whatever ended it, the next ring starts another.
+            with self._lock:
+                if self._ringer is threading.current_thread():
+                    self._ringer = None
+
+    def _send_all(self) -> None:
         go_on = True
         while go_on:
             rung = go_on = self._rings.get()
