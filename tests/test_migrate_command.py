@@ -135,6 +135,21 @@ def test_killed_it_goes_on_and_the_half_of_it_does_not_start(tmp_path: Path) -> 
     assert content(source) == content(target)
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_while_it_runs_it_is_neither_given_up_nor_begun_again(tmp_path: Path, kind: str) -> None:
+    source, target = source_of(kind, tmp_path), target_of("postgres", tmp_path)
+    there = "is in use" if kind == "sqlite" else "another `bridge migrate` moves "
+    with psycopg.connect(target) as locking:
+        locking.execute("LOCK TABLE deliveries IN SHARE MODE")
+        with running(*move(source, target), settings=SETTINGS, folder=tmp_path) as moving:
+            until(lambda: waiting(locking), f"the move to wait: {moving.said()}")
+            for more in ((), ("--give-up",), ("--give-up", "--yes")):
+                assert there in complaint(1, *move(source, target, *more))
+            locking.rollback()
+            until(lambda: "row for row" in moving.said(), "the move to end")
+    assert content(source) == content(target)
+
+
 def waiting(connection: psycopg.Connection[Any]) -> int:
     """Return how many wait for a lock on a table in a database."""
     (row,) = connection.execute(

@@ -135,6 +135,29 @@ def test_what_was_given_up_is_open_again_and_later_copied_anew(tmp_path: Path, k
     assert content(source) == content(target)
 
 
+@pytest.mark.parametrize("phase", ["copying clicks", "comparing events", "ending"])
+@kinds
+def test_given_up_while_it_runs_it_does_not_end(tmp_path: Path, kind: str, phase: str) -> None:
+    """What the source has taken since would be lost."""
+    source, target = source_of(kind, tmp_path), target_of("sqlite", tmp_path)
+    given_up: list[bool] = []
+
+    def watch(what: str, rows: int) -> None:
+        if what == phase and not given_up:
+            with side(source) as store:
+                give_up(store)
+                given_up.append(bool(store.events.add(an_event("evt_since"), NOW)))
+
+    said = pytest.raises(StoreError, match=r"given up meanwhile: .* is open again")
+    with sides(source, target) as (one, other), said:
+        move(one, other, watch)
+    assert given_up == [True]
+    assert not is_shut(source)
+    assert is_shut(target)
+    assert moved(source, target).same
+    assert content(source) == content(target)
+
+
 @kinds
 def test_a_move_that_has_begun_goes_on_to_nowhere_else(tmp_path: Path, kind: str) -> None:
     source, target = source_of(kind, tmp_path), target_of("sqlite", tmp_path)

@@ -20,10 +20,11 @@ from bridge.errors import BridgeError, ConfigError, StoreError
 from bridge.store import POSTGRES, SQLITE, open_store
 from bridge.store.copy import Report, Watch, move, size_of
 from bridge.store.moves import MOVED, Side, Stage, give_up, mark_of
-from bridge.store.others import has_file_open, is_connected, with_own_name
+from bridge.store.others import has_file_open, is_connected, moving_alone, with_own_name
 
 TABLES = (Column("table"), Column("rows", right=True), Column("there", right=True), Column("sum"))
 SHOWN_CHANGES = 50
+FROM, TO = "--from", "--to"
 # Each row is copied, and then read from both.
 READ_TWICE, COPIED_TOO = 2, 3
 
@@ -67,11 +68,11 @@ def run(asked: Given) -> None:
 
 def _move(asked: Given) -> None:
     with ExitStack() as stack:
-        source = stack.enter_context(_opened("--from", asked.source))
-        with _said_of("--from"):
+        source = stack.enter_context(_opened(FROM, asked.source))
+        with _said_of(FROM):
             source.check()
-        target = stack.enter_context(_opened("--to", asked.target))
-        with _said_of("--to"):
+        target = stack.enter_context(_opened(TO, asked.target))
+        with _said_of(TO):
             target.migrate()
         with _progress(source) as watch:
             report = move(source, target, watch)
@@ -79,7 +80,7 @@ def _move(asked: Given) -> None:
 
 
 def _give_up(asked: Given) -> None:
-    with _opened("--from", asked.source) as source:
+    with _opened(FROM, asked.source) as source:
         mark = mark_of(source, MOVED)
         if mark is None:
             raise StoreError(f"{source.where} is not being moved: there is nothing to give up")
@@ -101,8 +102,10 @@ def _opened(option: str, url: str) -> Iterator[Side]:
         alone = not has_file_open(url)
         # One connection is for those who wait for nobody.
         store = cast(Side, open_store(address, bulk=True, pool=2, listen=False))
-    with closing(store):
+    with closing(store), ExitStack() as stack:
         with _said_of(option):
+            if option == FROM:
+                stack.enter_context(moving_alone(address))
             if not alone or (url.startswith(POSTGRES) and is_connected(store, name)):
                 raise StoreError(
                     f"{store.where} is in use: stop every bridge (and whatever else has it open), "

@@ -34,6 +34,7 @@ from bridge.store.moves import (
     arrive,
     leave,
     mark_of,
+    require_going_on,
     settle,
 )
 from bridge.store.rows import Row
@@ -214,6 +215,7 @@ class _Mover:
         for table in self.tables:
             source = self._sum(self.source, table, self._note)
             if source.rows != _count(self.source, table):
+                require_going_on(self.source, agreed)
                 raise StoreError(f"{self.source.where}: not every row of {table.name} can be read")
             target = self._sum(self.target, table)
             tables.append(Compared(table=table.name, source=source, target=target))
@@ -244,6 +246,7 @@ class _Mover:
 
     def _end(self, agreed: Move, report: Report) -> None:
         mark = self._mark_of(agreed)
+        require_going_on(self.source, agreed)
         if not report.same:
             self._keep(mark, replace(mark, token=""))  # of no move any more: the next copies anew
             return

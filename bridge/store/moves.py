@@ -96,9 +96,10 @@ def leave(source: Side, target: Side, move: Move, *, done: bool = False) -> None
     """Shut the source; once all is copied, for good."""
     mark = Mark(token=move.token, id=id_of(target), where=target.where, at=move.at, done=done)
     with source.atomic():
-        before = mark_of(source, MOVED)
-        if before and before.token != move.token:
-            raise StoreError(f"{source.where} {_fate(before)}")
+        if done:
+            require_going_on(source, move)
+        else:
+            _require_no_other(source, move)
         unshut(source)
         source.facts.put(MOVED, dump(mark))
         shut(source, f"closed: it {_fate(mark)}")
@@ -128,6 +129,16 @@ def give_up(source: Side) -> None:
     with source.atomic():
         unshut(source)
         _forget(source, MOVED)
+
+
+def require_going_on(source: Side, move: Move) -> None:
+    """Raise StoreError where a move was given up: what has come since was not copied."""
+    _require_no_other(source, move)
+    if mark_of(source, MOVED) is None:
+        raise StoreError(
+            f"the move was given up meanwhile: {source.where} is open again, the copy of it stays "
+            "closed; stop every bridge, then repeat this to copy all anew"
+        )
 
 
 def require_open(store: Store) -> None:
@@ -161,6 +172,12 @@ def _require_two(source: Side, target: Side) -> None:
             f"{source.where} and {target.where} are the same database, or one is a copy of the "
             "other's file: name an empty one to move to"
         )
+
+
+def _require_no_other(source: Side, move: Move) -> None:
+    moved = mark_of(source, MOVED)
+    if moved and moved.token != move.token:
+        raise StoreError(f"{source.where} {_fate(moved)}")
 
 
 def _require_whole(source: Side) -> None:
