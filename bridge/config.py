@@ -42,8 +42,11 @@ USUAL_PORTS = {("http", ":80"), ("https", ":443")}
 # In each of these places; better something that is none than not all of one.
 PASSWORDS_IN_URL = (
     re.compile(r"([?&](?:ssl)?password=)([^&#]+)"),
-    re.compile(r"(?<=://)([^:@/]*:)(.+)(?=@)"),
+    re.compile(r"(?<=://)([^:/]*:)(.+)(?=@)"),
 )
+# Where these stand in a password as they are, others take a part of it for a host or a port.
+TORN_AT = re.compile(r"[/?#@]")
+SHORTEST_PIECE = 4
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -217,7 +220,15 @@ def passwords_in(url: str) -> Iterator[str]:
     """Yield the passwords in an address of a database, as they stand there and as they are."""
     for place in PASSWORDS_IN_URL:
         for found in place.finditer(url):
-            yield from (found[2], unquote(found[2]))
+            for each in (found[2], *_pieces(found[2])):
+                yield from (each, unquote(each))
+
+
+def _pieces(password: str) -> Iterator[str]:
+    """Yield what becomes of a password with signs that should have been escaped."""
+    if TORN_AT.search(password):
+        pieces = (*TORN_AT.split(password), *re.split(r"[/?#@:,&=]", password))
+        yield from (each for each in pieces if len(each) >= SHORTEST_PIECE)
 
 
 def load() -> Config:

@@ -69,6 +69,31 @@ def test_a_database_that_cannot_be_had_is_said(
     assert not (tmp_path / "b.db").exists() or "--from" not in said
 
 
+@pytest.mark.parametrize(
+    "password",
+    [
+        "Tr0ub4dor@Zebra/Secret99",
+        "Tr0ub4dor/Zebra#Secret99",
+        "Tr0ub4dor?Zebra@Secret99",
+        "Tr0ub4dor?Zebra#Secret99",
+        "Tr0ub4dor/Zebra?Secret99=",
+    ],
+)
+def test_no_piece_of_a_password_that_was_not_escaped_is_said(tmp_path: Path, password: str) -> None:
+    source_of("sqlite", tmp_path)
+    url = f"postgres://u:{password}@127.0.0.1:1/db"
+    for option, arguments in (
+        ("--from", move(url, "sqlite:///b.db")),
+        ("--to", move("sqlite:///old.db", url)),
+        ("--from", move(url, "sqlite:///b.db", "--give-up")),
+    ):
+        said = complaint(1, *arguments)
+        assert f"{option} cannot be read: " in said
+        assert "%40 for @" in said
+        for piece in ("Tr0ub4dor", "Zebra", "Secret99"):
+            assert piece not in said
+
+
 def test_it_says_what_it_did_and_the_old_one_does_not_start(tmp_path: Path) -> None:
     source, target = source_of("sqlite", tmp_path), with_password(target_of("postgres", tmp_path))
     said = printed(*move(source, target))

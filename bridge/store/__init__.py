@@ -5,6 +5,7 @@ What one acknowledges is on disk; what belongs together is written together, in 
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Protocol
@@ -25,6 +26,9 @@ from bridge.store.sqlite import SqliteStore
 
 SQLITE = "sqlite:///"
 POSTGRES = ("postgres://", "postgresql://")
+# An @ behind what libpq takes for user and password: it would take a part of the password for the
+# server, and we would show it.
+TORN = re.compile(r"postgres(?:ql)?://(?:[^@/]*@)?+[^@?]*@")
 
 
 class Store(Protocol):
@@ -102,6 +106,11 @@ def open_store(
     at most, and `listen` whether it may have one more, to be woken by others.
     """
     if url.startswith(POSTGRES):
+        if TORN.match(url):
+            raise ConfigError(
+                "DATABASE_URL cannot be read: write what is special in a password as %40 for @, "
+                "%2F for / and %3F for ?"
+            )
         # psycopg takes long to load: only who needs it waits for it.
         postgres = import_module("bridge.store.postgres")
         store: Store = postgres.PostgresStore(url, patience, pool=pool, listen=listen)
