@@ -115,6 +115,21 @@ def moved(source: str, target: str) -> Report:
         return move(one, other, quiet)
 
 
+class StoppedError(Exception):
+    """Stop a move, as a failure in its midst does."""
+
+
+def stopped(source: str, target: str, phase: str) -> None:
+    """Move until a phase."""
+
+    def watch(what: str, rows: int) -> None:
+        if what == phase:
+            raise StoppedError
+
+    with sides(source, target) as (one, other), pytest.raises(StoppedError):
+        move(one, other, watch)
+
+
 def content(url: str) -> dict[str, list[str]]:
     """Return all that a database holds but for what it keeps of itself, in no order."""
     with side(url) as store:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import postgres
 import psycopg
 import pytest
-from migrated import content, side, source_of, target_of
+from migrated import content, side, source_of, stopped, target_of
 from running import SETTINGS, run, running, until
 from stores import NOW, an_event
 from typing_in import bridge, complaint, printed
+
+from bridge.errors import StoreError
+from bridge.store.moves import require_open
 
 PASSWORD = "p@ss/word"
 QUOTED = quote(PASSWORD, safe="")
@@ -113,10 +118,44 @@ def test_it_says_what_it_did_and_the_old_one_does_not_start(tmp_path: Path) -> N
         assert "set DATABASE_URL to that" in ended.stderr
 
 
-def test_one_that_is_not_migrated_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_release_phase_fails_where_nothing_can_start(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = source_of(kind, tmp_path), target_of("sqlite", tmp_path)
+    stopped(source, target, "comparing events")
+    for ended, told in ((False, "is being moved to"), (True, "was moved to")):
+        if ended:
+            printed(*move(source, target))
+        else:
+            monkeypatch.setenv("DATABASE_URL", target)
+            assert "has not ended" in complaint(1, "migrate")
+        monkeypatch.setenv("DATABASE_URL", source)
+        assert told in complaint(1, "migrate")
+    monkeypatch.setenv("DATABASE_URL", target)
+    assert "up to date" in printed("migrate")
+
+
+def test_a_source_that_holds_nothing_is_refused(tmp_path: Path) -> None:
+    full, exchanged = source_of("sqlite", tmp_path), "holds no bridge data: are --from and --to ex"
     (tmp_path / "empty.db").touch()
-    said = complaint(1, *move("sqlite:///empty.db", "sqlite:///b.db"))
-    assert "run `bridge migrate`" in said
+    assert exchanged in complaint(1, *move("sqlite:///empty.db", full))
+    assert exchanged in complaint(1, *move(postgres.empty(), full))
+    with side("sqlite:///new.db") as store:
+        store.migrate()
+    assert "holds none: are the two exchanged?" in complaint(1, *move("sqlite:///new.db", full))
+    said = complaint(1, *move("sqlite:///none.db", full))
+    assert "no such file: check --from)" in said
+
+
+def test_one_that_is_not_migrated_is_refused(tmp_path: Path) -> None:
+    source = source_of("sqlite", tmp_path)
+    with sqlite3.connect(tmp_path / "old.db") as connection:
+        connection.execute(
+            "DELETE FROM _sqlite_migrations WHERE id = (SELECT max(id) FROM _sqlite_migrations)"
+        )
+    connection.close()
+    assert "run `bridge migrate`" in complaint(1, *move(source, "sqlite:///b.db"))
 
 
 @pytest.mark.parametrize(("kind", "where"), [("sqlite", "source"), ("postgres", "target")])
@@ -188,6 +227,12 @@ def test_it_can_be_given_up(tmp_path: Path) -> None:
     source, target = source_of("sqlite", tmp_path), target_of("sqlite", tmp_path)
     assert "is not being moved" in complaint(1, *move(source, target, "--give-up"))
     printed(*move(source, target))
+    for elsewhere in (f"sqlite:///{tmp_path}/none.db", target_of("postgres", tmp_path)):
+        said = complaint(1, *move(source, elsewhere, "--give-up", "--yes"))
+        assert "new.db since " in said
+        assert "name that with --to to give it up" in said
+    with side(source) as store, pytest.raises(StoreError, match="was moved to"):
+        require_open(store)
     asked = bridge(*move(source, target, "--give-up"))
     assert asked.exit_code == 1
     assert "opening this one tells vendors of the same sales again" in asked.output

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from migrate_killed import killed_in_each_phase
-from migrated import content, moved, quiet, side, sides, source_of, target_of
+from migrated import content, moved, quiet, side, sides, source_of, stopped, target_of
 from stores import NOW, an_event
 
 from bridge.errors import StoreError
@@ -21,21 +21,6 @@ kinds = pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 
 
 LATE = NOW + timedelta(days=900)
-
-
-class StoppedError(Exception):
-    """Stop a move, as a failure in its midst does."""
-
-
-def stopped(source: str, target: str, phase: str) -> None:
-    """Move until a phase."""
-
-    def watch(what: str, rows: int) -> None:
-        if what == phase:
-            raise StoppedError
-
-    with sides(source, target) as (one, other), pytest.raises(StoppedError):
-        move(one, other, watch)
 
 
 def is_shut(url: str) -> bool:

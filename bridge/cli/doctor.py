@@ -10,7 +10,7 @@ import click
 from bridge import config as settings
 from bridge import provider_api, providers
 from bridge.cli.output import Column, print_json, print_line, print_table, shown_time, some
-from bridge.cli.session import Plain, as_json
+from bridge.cli.session import Plain, as_json, require_kept
 from bridge.config import Config
 from bridge.errors import ConfigError, StoreError
 from bridge.gate import Breaker
@@ -52,6 +52,7 @@ def doctor(json_: bool) -> None:
 
 def _check_store(store: Store, config: Config) -> tuple[list[str], Plain]:
     try:
+        require_kept(config)
         store.check(writable=True)
         Vault(store, config)
     except (StoreError, ConfigError) as error:

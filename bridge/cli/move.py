@@ -19,12 +19,14 @@ from bridge.config import passwords_in
 from bridge.errors import BridgeError, ConfigError, StoreError
 from bridge.store import POSTGRES, SQLITE, open_store
 from bridge.store.copy import Report, Watch, move, size_of
-from bridge.store.moves import MOVED, Side, Stage, give_up, mark_of
+from bridge.store.moves import ID, MOVED, Mark, Side, Stage, give_up, mark_of
 from bridge.store.others import has_file_open, is_connected, moving_alone, with_own_name
+from bridge.store.tables import tables_of
 
 TABLES = (Column("table"), Column("rows", right=True), Column("there", right=True), Column("sum"))
 SHOWN_CHANGES = 50
 FROM, TO = "--from", "--to"
+MAKE_IT = ", or run `bridge migrate` to make it"
 # Each row is copied, and then read from both.
 READ_TWICE, COPIED_TOO = 2, 3
 
@@ -70,6 +72,7 @@ def _move(asked: Given) -> None:
     with ExitStack() as stack:
         source = stack.enter_context(_opened(FROM, asked.source))
         with _said_of(FROM):
+            _require_data(source)
             source.check()
         target = stack.enter_context(_opened(TO, asked.target))
         with _said_of(TO):
@@ -84,6 +87,7 @@ def _give_up(asked: Given) -> None:
         mark = mark_of(source, MOVED)
         if mark is None:
             raise StoreError(f"{source.where} is not being moved: there is nothing to give up")
+        _require_named(mark, source, asked.target)
         if mark.done and not asked.yes:
             click.confirm(
                 f"All of it is at {mark.where} since {mark.at}. If a bridge has run there, opening "
@@ -92,6 +96,26 @@ def _give_up(asked: Given) -> None:
             )
         give_up(source)
         say(f"{source.where} is open again")
+
+
+def _require_data(source: Side) -> None:
+    if all(each.name != "events" for each in tables_of(source)):
+        raise StoreError(
+            f"{FROM} {source.where} holds no bridge data: are {FROM} and {TO} exchanged?"
+        )
+
+
+def _require_named(mark: Mark, source: Side, url: str) -> None:
+    """Raise StoreError unless an address is that of the move's target, which may be gone."""
+    with _said_of(TO):
+        target = open_store(with_own_name(url)[0], pool=2, listen=False)
+    with closing(target), suppress(StoreError):
+        if target.where == mark.where or target.facts.get(ID) == mark.id:
+            return
+    raise StoreError(
+        f"{source.where} moves to {mark.where} since {mark.at}, not to {target.where}: name that "
+        f"with {TO} to give it up"
+    )
 
 
 @contextmanager
@@ -120,7 +144,10 @@ def _said_of(option: str) -> Iterator[None]:
     try:
         yield
     except (ConfigError, StoreError) as error:
-        raise type(error)(str(error).replace("DATABASE_URL", option)) from error
+        said = str(error).replace("DATABASE_URL", option)
+        if option == FROM:
+            said = said.replace(MAKE_IT, "")  # an empty one is of no use there
+        raise type(error)(said) from error
 
 
 @contextmanager

@@ -9,15 +9,13 @@ from contextlib import closing, suppress
 
 import click
 
-from bridge import config as settings
 from bridge import logs
 from bridge import sandbox as stand_ins
 from bridge.cli import move, processes
 from bridge.cli.doctor import advice_on_settings
 from bridge.cli.output import say
-from bridge.cli.session import opened
+from bridge.cli.session import kept_settings, opened
 from bridge.config import Config
-from bridge.errors import ConfigError
 from bridge.store import open_store_of
 from bridge.store.moves import require_open
 from bridge.vault import Vault, start_anew
@@ -76,7 +74,6 @@ def work(parent: int | None) -> None:
     """Run the worker only: it processes events and delivers."""
     ending = processes.Ending()
     processes.die_with_parent(parent, signal.SIGTERM)
-    _settings()
     with opened(quiet=False) as session:
         require_open(session.store)
         worker = Worker(session.store, session.config)
@@ -102,11 +99,12 @@ def migrate(
     if asked := move.given(source, target, give_up=give_up, anew=anew, yes=yes):
         move.run(asked)
         return
-    config = _settings()
+    config = kept_settings()
     if anew and not yes and sys.stdin.isatty():
         click.confirm("Forget all e-mail addresses for good?", abort=True)
     with closing(open_store_of(config)) as store:
         ran = store.migrate()
+        require_open(store)
         if anew:
             start_anew(store)
             Vault(store, config)
@@ -138,20 +136,9 @@ def sandbox(host: str, port: int) -> None:
         signal.pause()
 
 
-def _settings() -> Config:
-    """Read the settings; refuse to keep a ledger where it would be lost."""
-    config = settings.load()
-    if config.on_sqlite and os.environ.get("DYNO"):  # Heroku names each of its dynos
-        raise ConfigError(
-            "SQLite cannot be kept on Heroku, which wipes a dyno's disk at every restart: run "
-            "`heroku addons:create heroku-postgresql:essential-0`, which sets DATABASE_URL"
-        )
-    return config
-
-
 def _prepare(host: str, port: int) -> int:
     """Find out now, in words, what would fail later; return how many web processes there are."""
-    config = _settings()
+    config = kept_settings()
     logs.configure(logs.Redactor(config.secrets()))
     store = open_store_of(config)
     store.migrate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ def opened(*, quiet: bool = True, bulk: bool = False, deciding: bool = False) ->
 
     A command that is `deciding` what vendors are told needs the settings of the worker.
     """
-    config = settings.load()
+    config = kept_settings()
     logs.configure(logs.Redactor(config.secrets()), quiet=quiet)
     store = open_store_of(config, bulk=bulk)
     try:
@@ -44,6 +45,22 @@ def opened(*, quiet: bool = True, bulk: bool = False, deciding: bool = False) ->
         yield Session(config, store)
     finally:
         store.close()
+
+
+def kept_settings() -> Config:
+    """Read the settings; refuse to keep a ledger where it would be lost."""
+    config = settings.load()
+    require_kept(config)
+    return config
+
+
+def require_kept(config: Config) -> None:
+    """Raise ConfigError where the ledger is on a disk that is wiped."""
+    if config.on_sqlite and os.environ.get("DYNO"):  # Heroku names each of its dynos
+        raise ConfigError(
+            "SQLite cannot be kept on Heroku, which wipes a dyno's disk at every restart: run "
+            "`heroku addons:create heroku-postgresql:essential-0`, which sets DATABASE_URL"
+        )
 
 
 def _require_as_worked_for(config: Config, store: Store) -> None:

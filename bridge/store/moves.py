@@ -196,11 +196,18 @@ def _require_room(source: Side, target: Side) -> None:
         if moved.id != id_of(source) or not moved.done:
             raise StoreError(f"{target.where} {_fate(moved)}")
         return
-    for table in tables_of(target):
-        if table.name != "facts" and target.query(f'SELECT 1 FROM "{table.name}" LIMIT 1'):  # noqa: S608
-            raise StoreError(
-                f"{target.where} holds data of its own ({table.name}): name an empty database"
-            )
+    if held := _held(target):
+        asked = "" if _held(source) else f" ({source.where} holds none: are the two exchanged?)"
+        raise StoreError(
+            f"{target.where} holds data of its own ({held}): name an empty database{asked}"
+        )
+
+
+def _held(side: Side) -> str:
+    """Return the name of a table that holds something, or "" where none does."""
+    names = (each.name for each in tables_of(side) if each.name != "facts")
+    rows = (name for name in names if side.query(f'SELECT 1 FROM "{name}" LIMIT 1'))  # noqa: S608
+    return next(rows, "")
 
 
 def _unfinished_copy(store: Store) -> Mark | None:
