@@ -23,7 +23,7 @@ from running import (
     until,
 )
 from signed import ROUTE, v1
-from typing_in import complaint
+from typing_in import bridge, complaint
 
 NUMBERS = count()
 # One connection a process: as many connections as processes that have answered.
@@ -161,7 +161,7 @@ LOST = (
 )
 
 
-@pytest.mark.parametrize("command", ["serve", "web", "work", "migrate"])
+@pytest.mark.parametrize("command", ["serve", "web", "work", "migrate", "events"])
 @pytest.mark.parametrize("url", ["", "sqlite:///bridge.db"])
 def test_a_ledger_that_would_be_lost_is_refused(
     command: str, url: str, tmp_path: Path, handlers: None, monkeypatch: pytest.MonkeyPatch
@@ -169,4 +169,12 @@ def test_a_ledger_that_would_be_lost_is_refused(
     monkeypatch.setenv("DYNO", f"{command}.1")
     monkeypatch.setenv("DATABASE_URL", url)
     assert complaint(1, command) == LOST
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_says_so_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYNO", "run.1")
+    told = bridge("doctor", "--json")
+    assert told.exit_code == 1
+    assert [f"Error: {each}\n" for each in json.loads(told.stdout)["errors"]] == [LOST]
     assert list(tmp_path.iterdir()) == []
