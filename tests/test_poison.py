@@ -26,6 +26,7 @@ from bridge.intake import Intake
 from bridge.model import Event, Payment, PaymentKind, Status
 from bridge.money import Money
 from bridge.store import Store
+from bridge.store.events import key_of
 from bridge.store.rows import EventState
 from bridge.store.sqlite import SqliteStore
 from bridge.web import create_app
@@ -322,13 +323,14 @@ def test_a_store_that_is_busy_for_longer_than_anybody_waits_is_no_fault_of_an_ev
     worker = Worker(impatient, desk.config)
     working = threading.Thread(target=worker.run)
     blocker = sqlite3.connect(path, isolation_level=None, timeout=30)
+    event = desk.config.providers["acmepay"].read(unsigned(json.dumps(SALE)))
+    desk.store.events.add(event, NOW)
+    desk.store.events.mark(key_of(event), EventState.PROCESSED)
     with logged() as log:
         if started:
             working.start()
             until(lambda: "working" in log.getvalue(), "the worker to work")
-        desk.store.events.add(
-            desk.config.providers["acmepay"].read(unsigned(json.dumps(SALE))), NOW
-        )
+        blocker.execute("UPDATE events SET state = 'received'")  # which wakes nobody
         blocker.execute("BEGIN IMMEDIATE")
         desk.store.ring()
         if not started:
