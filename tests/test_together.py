@@ -58,8 +58,14 @@ def run_at_once(store: Store, works: Sequence[Callable[[], object]]) -> tuple[li
             return error
 
     with ThreadPoolExecutor(len(works)) as pool:
-        first = pool.submit(run, works[0])
-        until(lambda: transactions.count, "the first to begin")
+        begun = threading.Event()
+
+        def begin() -> object:
+            begun.set()
+            return works[0]()
+
+        first = pool.submit(run, begin)
+        until(begun.is_set, "the first to begin")  # from here on it takes nobody along
         others = [pool.submit(run, work) for work in works[1:]]
         (queue,) = together._queues.values()
         until(lambda: queue.qsize() == len(others), "the others to wait")
