@@ -76,12 +76,15 @@ class Relay:
                         server.sendall(said)
                     break
                 server.sendall(said)
+        with suppress(OSError):
             server.shutdown(socket.SHUT_WR)
 
     def _pass_on(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
             while said := server.recv(MOST):
                 client.sendall(said)
+        # Also where the server has reset the connection, as it does if it leaves something unread.
+        with suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)
 
     def _run(self, work: Callable[[], None]) -> None:
