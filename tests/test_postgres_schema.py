@@ -136,7 +136,8 @@ def m999_colours(db: Database) -> None:
     )
     db.execute("ALTER TABLE clicks ADD COLUMN colour TEXT NOT NULL DEFAULT 'grey: :no'")
     with db.atomic():
-        db.execute("INSERT INTO colours (name) VALUES (:name)", {"name": "red"})
+        assert db.append("colours", {"name": "red"}, "name")
+        assert not db.append("colours", {"name": "red"}, "name")
     for row in db.query("SELECT name FROM colours WHERE name = :name", {"name": "red"}):
         db.execute("INSERT INTO colours (name) VALUES (:name)", {"name": f"dark {row['name']}"})
 

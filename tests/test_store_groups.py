@@ -12,6 +12,7 @@ from threading import Barrier, Event, Thread
 
 import pytest
 from running import until
+from signed import migrated
 from stores import NOW, an_event, ended, process, together
 
 from bridge.errors import StoreError
@@ -22,10 +23,8 @@ WAITING = 12
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(str(tmp_path / "bridge.db"))
-    store.migrate()
-    yield store
-    store.close()
+    with migrated(tmp_path / "bridge.db") as store:
+        yield store
 
 
 def waiting(store: SqliteStore, count: int) -> bool:

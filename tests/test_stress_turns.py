@@ -16,6 +16,7 @@ from threading import Thread
 import pytest
 import structlog
 from running import until
+from signed import migrated
 from stores import NOW, an_event, ended, process, together
 
 from bridge import logs
@@ -27,10 +28,8 @@ WAITING = 12
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(str(tmp_path / "bridge.db"))
-    store.migrate()
-    yield store
-    store.close()
+    with migrated(tmp_path / "bridge.db") as store:
+        yield store
 
 
 def queue(store: SqliteStore, count: int) -> bool:
