@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,12 +13,21 @@ from bridge.store import Store
 
 
 def receive(store: Store, event: Event, now: datetime) -> bool:
-    """Store a verified event and wake the workers; return False for one that is here already.
+    """Store a verified event and wake the workers; return False for one that is here already."""
+    return receive_all(store, [(event, now)])[0]
 
-    Beside the body, which stays as it came, nothing is kept that a database cannot take, nor a
-    secret of this process.
+
+def receive_all(store: Store, arrived: Sequence[tuple[Event, datetime]]) -> list[bool]:
+    """Store verified events that came at these times, and wake the workers.
+
+    Returns of each whether it is new. Beside the body, which stays as it came, nothing is kept that
+    a database cannot take, nor a secret of this process.
     """
-    kept = replace(
+    return store.events.add_all([(_clean(event), at) for event, at in arrived])
+
+
+def _clean(event: Event) -> Event:
+    return replace(
         event,
         id=_kept(event.id),
         type=_kept(event.type),
@@ -25,7 +35,6 @@ def receive(store: Store, event: Event, now: datetime) -> bool:
         waits_for=_kept(event.waits_for),
         ignored=_kept(event.ignored),
     )
-    return store.events.add(kept, now)
 
 
 def _kept(words: str) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from asgi import fronted
 from flask.testing import FlaskClient
 from kit import body_of
 from werkzeug.test import TestResponse
@@ -39,7 +40,7 @@ def migrated(path: Path) -> Iterator[SqliteStore]:
 def client_of(store: SqliteStore, patch: pytest.MonkeyPatch) -> FlaskClient:
     """Return a client of the web over a store, with two secrets of Stripe's."""
     patch.setenv("STRIPE_WEBHOOK_SECRET", f"{SECRET}, {OLD_SECRET}")
-    return create_app(config.load(), store).test_client()
+    return fronted(create_app(config.load(), store)).test_client()
 
 
 def v1(body: bytes, secret: str = SECRET, at: int | None = None, scheme: str = "v1") -> str:

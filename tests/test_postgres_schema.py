@@ -136,8 +136,7 @@ def m999_colours(db: Database) -> None:
     )
     db.execute("ALTER TABLE clicks ADD COLUMN colour TEXT NOT NULL DEFAULT 'grey: :no'")
     with db.atomic():
-        assert db.append("colours", {"name": "red"}, "name")
-        assert not db.append("colours", {"name": "red"}, "name")
+        assert db.append("colours", [{"name": "red"}, {"name": "red"}], "name") == [True, False]
     for row in db.query("SELECT name FROM colours WHERE name = :name", {"name": "red"}):
         db.execute("INSERT INTO colours (name) VALUES (:name)", {"name": f"dark {row['name']}"})
 

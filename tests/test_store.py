@@ -135,6 +135,19 @@ def test_many_threads_add_events_of_their_own(store: Store) -> None:
     assert len(set(store.events.received(1000))) == 160
 
 
+def test_of_events_stored_together_each_is_told_whether_it_is_new(store: Store) -> None:
+    store.events.add(an_event("evt_2"), NOW)
+    ids = ["evt_3", "evt_2", "evt_1", "evt_3", "evt_1"]
+    added = store.events.add_all([(an_event(id), NOW) for id in ids])
+    assert added == [True, False, True, False, False]
+    with store.atomic():
+        assert store.events.add_all([(an_event("evt_0"), NOW), (an_event("evt_1"), NOW)]) == [
+            True,
+            False,
+        ]
+    assert store.events.count() == {"received": 4}
+
+
 def test_received_events_come_oldest_first(store: Store) -> None:
     ignored = an_event("evt_3", ignored="says nothing", body="")
     events = [an_event("evt_2"), an_event("evt_1"), ignored, an_event("evt_0")]

@@ -19,12 +19,12 @@ import requests
 from crowd import Answer, a_sale, api, crowd, webhook
 from running import CLICK, SETTINGS, running, serving, until, vendors_at
 
-from bridge.cli.processes import THREADS
 from bridge.sandbox import serve_sandbox
 from bridge.sandbox.faults import Fault
+from bridge.web.arrivals import MOST_AT_ONCE
 
-# Some requests are being handled, the others wait for a thread.
-CONNECTIONS = THREADS + 32
+# More than are stored together.
+CONNECTIONS = MOST_AT_ONCE + 32
 GRACE = 30.0  # after which a platform kills
 
 
@@ -134,18 +134,18 @@ def test_a_writer_who_does_not_end_is_answered_503_in_time_and_nothing_is_lost(
     tmp_path: Path,
 ) -> None:
     with serving(tmp_path, SETTINGS) as server:
-        shares = [[webhook(a_sale(n))] for n in range(THREADS)]
+        shares = [[webhook(a_sale(n))] for n in range(MOST_AT_ONCE)]
         with held(tmp_path):
             answers = crowd(server.url, shares)
             assert requests.get(f"{server.url}/healthz", timeout=30).status_code == 200
-        assert statuses(answers) == {503: THREADS}
+        assert statuses(answers) == {503: MOST_AT_ONCE}
         assert {each.json()["error"]["code"] for share in answers for each in share} == {
             "store_unavailable"
         }
         assert max(each.seconds for share in answers for each in share) < GRACE
-        assert statuses(crowd(server.url, shares)) == {200: THREADS}
+        assert statuses(crowd(server.url, shares)) == {200: MOST_AT_ONCE}
         until(lambda: not waiting(tmp_path), "the worker to go on")
-        assert len(kept(tmp_path)) == THREADS
+        assert len(kept(tmp_path)) == MOST_AT_ONCE
         assert server.end() == 0
 
 

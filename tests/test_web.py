@@ -198,7 +198,7 @@ def _without(name: str) -> str:
         pytest.param(_with(created=1_794_823_440_000), id="created in milliseconds"),
         pytest.param(_with(created=10**30), id="created beyond time"),
         pytest.param('{"id": "evt_1", "created": %s}' % ("9" * 5_000), id="huge int"),
-        pytest.param(_with(x=0)[:-2] + "1e" + "9" * 30 + "}", id="huge exponent"),
+        pytest.param(_with(created=0)[:-2] + "1e" + "9" * 30 + "}", id="huge exponent"),
     ],
 )
 def test_what_is_signed_but_unreadable_is_refused(
@@ -286,6 +286,27 @@ def test_nothing_is_redirected(client: FlaskClient, path: str, method: str) -> N
     base = "http://bridge.example"
     answer = client.open(path, base_url=base, method=method, data=RAW, headers=headers)
     assert not 300 <= answer.status_code <= 399
+
+
+def test_a_webhook_that_comes_to_flask_itself_is_taken_just_so(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", SECRET)
+    client = create_app(config.load(), store).test_client()
+    assert [post(client).get_json()["status"] for _ in range(2)] == ["stored", "duplicate"]
+    assert error_of(post(client, header="nonsense"))["code"] == "bad_signature"
+    assert post(client, b" " * (MAX_BODY + 1)).status_code == 413
+
+
+def test_a_body_that_is_broken_off_is_to_be_sent_again(
+    client: FlaskClient, store: SqliteStore
+) -> None:
+    environ = EnvironBuilder(ROUTE, method="POST", data=RAW).get_environ()
+    environ |= {"HTTP_STRIPE_SIGNATURE": v1(RAW), "CONTENT_LENGTH": str(len(RAW) + 1)}
+    said, status, _ = run_wsgi_app(client.application, environ)
+    assert status == "400 BAD REQUEST"
+    assert b"send it again" in b"".join(said)
+    assert stored(store) == []
 
 
 def test_a_trailing_slash_makes_no_difference(client: FlaskClient) -> None:

@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from wsgiref.types import WSGIApplication
 
 from granian import Granian
 from granian.constants import Interfaces
@@ -28,6 +27,7 @@ from bridge import config as settings
 from bridge import logs
 from bridge.errors import BridgeError, ConfigError
 from bridge.web import create_app
+from bridge.web.front import Front
 
 PR_SET_PDEATHSIG = 1
 # Requests in flight take milliseconds. A signal in the very instant in which the web starts may be
@@ -36,9 +36,6 @@ WEB_STOP_SECONDS = 10
 # A call to a vendor that is in flight may take as long as its time-outs, and a platform kills what
 # has not ended 30 seconds after it asked.
 WORKER_STOP_SECONDS = 28
-# Each request waits for the disk, not for the processor; what finds no thread waits for one first,
-# and only then for its turn to write.
-THREADS = 64
 RESTART_SECONDS, WATCH_SECONDS = 1.0, 0.1
 
 log = logs.get()
@@ -87,9 +84,9 @@ def run_web(host: str, port: int, ending: Ending, count: int = 1) -> None:
         factory=True,
         address=_ip(host, port),
         port=port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.ASGINL,
         workers=count,
-        blocking_threads=THREADS,
+        websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=WEB_STOP_SECONDS,
         log_enabled=False,
@@ -114,14 +111,15 @@ def run_web(host: str, port: int, ending: Ending, count: int = 1) -> None:
             raise BridgeError("a web process ended twice within seconds") from None
 
 
-def application() -> WSGIApplication:
+def application() -> Front:
     """Build the web application in the process that serves it."""
     os.setpgid(0, 0)
     parent = multiprocessing.parent_process()
     die_with_parent(parent.pid if parent else None, signal.SIGKILL)
     config = settings.load()
     logs.configure(logs.Redactor(config.secrets()))
-    return create_app(config)
+    app = create_app(config)
+    return Front(app, app.extensions["bridge"])
 
 
 def require_free(host: str, port: int) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from itertools import chain
-from typing import Protocol
+from typing import Any, Protocol
 
 from bridge.store.dialect import Dialect
 from bridge.store.rows import Row
@@ -29,11 +29,13 @@ class Database(Protocol):
     def execute(self, sql: str, params: Mapping[str, object] | None = None) -> int:
         """Run a statement and return how many rows it changed; raise StoreError."""
 
-    def append(self, table: str, row: Row, unique: str, *, rings: bool = False) -> bool:
-        """Add a row, whatever others write meanwhile; return False where one like it is there.
+    def append(
+        self, table: str, rows: Sequence[Row], unique: str, *, rings: bool = False
+    ) -> list[bool]:
+        """Add rows, whatever others write meanwhile; return of each whether it is new.
 
-        Two rows are alike where the column `unique` is. Where it `rings`, the workers are woken
-        once the row is there.
+        Two rows are alike where the column `unique` is, and the first of them stays. Where one is
+        new and they are to be heard (`rings`), the workers are woken once it can be seen.
         """
 
     def atomic(self, vendor: str = "") -> AbstractContextManager[None]:
@@ -82,16 +84,34 @@ def _with_pairs(sql: str, count: int) -> tuple[str, Sequence[str]]:
     return sql.replace(":pairs", places), names
 
 
-@cache
-def appending(table: str, columns: tuple[str, ...], unique: str, rows: int = 0) -> str:
-    """Return an INSERT of one row with `:named` values, or of several with nameless ones.
+def appended(
+    run: Callable[[str, list[object]], list[Any]],
+    mark: str,
+    table: str,
+    rows: Sequence[Row],
+    unique: str,
+) -> list[bool]:
+    """Add rows in one statement; return of each whether it is new: of two alike, the first.
 
-    It returns what is `unique` of those rows that are new.
+    `run` gives what it returns as tuples. Places are numbered after the mark of the database:
+    names take SQLite longer to find, the more there are.
     """
-    places = ["?"] * len(columns) if rows else [f":{each}" for each in columns]
-    values = ", ".join([f"({', '.join(places)})"] * (rows or 1))
+    statement = _appending(mark, table, tuple(rows[0]), unique, len(rows))
+    new = {name for (name,) in run(statement, [value for row in rows for value in row.values()])}
+    added = []
+    for row in rows:
+        added.append(row[unique] in new)
+        new.discard(row[unique])
+    return added
+
+
+@cache
+def _appending(mark: str, table: str, columns: tuple[str, ...], unique: str, count: int) -> str:
+    """Return an INSERT of rows, which returns what is `unique` of those that are new."""
+    places = iter(range(1, count * len(columns) + 1))
+    rows = [", ".join(f"{mark}{next(places)}" for _ in columns) for _ in range(count)]
     # The names are those of our own tables; every value is a parameter.
     return (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES {values} "  # noqa: S608
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({'), ('.join(rows)}) "  # noqa: S608
         f"ON CONFLICT ({unique}) DO NOTHING RETURNING {unique}"
     )

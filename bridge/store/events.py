@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from bridge.codec import from_iso, iso
@@ -23,28 +24,14 @@ class Events:
         self._db = database
 
     def add(self, event: Event, received_at: datetime) -> bool:
-        """Store an event and wake the workers; return False where it is stored already.
+        """Store an event and wake the workers; return False where it is stored already."""
+        return self.add_all([(event, received_at)])[0]
 
-        The body of one that means nothing to us serves no purpose, and is not kept.
-        """
-        state = EventState.IGNORED if event.ignored else EventState.RECEIVED
-        row = {
-            "key": key_of(event),
-            "provider": event.provider,
-            "id": event.id,
-            "type": event.type,
-            "account": event.account,
-            "state": state,
-            "reason": event.ignored,
-            "occurred_at": iso(event.occurred_at),
-            "received_at": iso(received_at),
-            "test": int(event.test),
-            "fetched": int(event.fetched),
-            "waits_for": event.waits_for,
-            "ignored": event.ignored,
-            "body": "" if event.ignored else event.body,
-        }
-        return self._db.append("events", row, "key", rings=not event.ignored)
+    def add_all(self, arrived: Sequence[tuple[Event, datetime]]) -> list[bool]:
+        """Store events in one transaction; return of each whether it is new."""
+        rings = any(not event.ignored for event, _ in arrived)
+        rows = [_row_of(event, at) for event, at in arrived]
+        return self._db.append("events", rows, "key", rings=rings)
 
     def get(self, key: str) -> EventRow | None:
         """Return one event by its key."""
@@ -109,6 +96,26 @@ class Events:
             rows = self._db.query(sql, {"value": value})
             found |= {row["key"]: _event_row(row) for row in rows}
         return sorted(found.values(), key=lambda row: (row.event.occurred_at, row.key))
+
+
+def _row_of(event: Event, received_at: datetime) -> Row:
+    """Return what is kept: of an event that means nothing to us not the body, which has no use."""
+    return {
+        "key": key_of(event),
+        "provider": event.provider,
+        "id": event.id,
+        "type": event.type,
+        "account": event.account,
+        "state": EventState.IGNORED if event.ignored else EventState.RECEIVED,
+        "reason": event.ignored,
+        "occurred_at": iso(event.occurred_at),
+        "received_at": iso(received_at),
+        "test": int(event.test),
+        "fetched": int(event.fetched),
+        "waits_for": event.waits_for,
+        "ignored": event.ignored,
+        "body": "" if event.ignored else event.body,
+    }
 
 
 def _event_row(row: Row) -> EventRow:

@@ -66,9 +66,12 @@ class Handle:
         """Run a statement and return how many rows it changed."""
         return self._db.execute(sql, dict(params or {})).rowcount
 
-    def append(self, table: str, row: Row, unique: str, *, rings: bool = False) -> bool:
-        """Add a row; while a step runs nobody works who could be woken."""
-        return bool(self.query(database.appending(table, tuple(row), unique), row))
+    def append(
+        self, table: str, rows: Sequence[Row], unique: str, *, rings: bool = False
+    ) -> list[bool]:
+        """Add rows; while a step runs nobody works who could be woken."""
+        run = self._db.execute
+        return database.appended(lambda *of: run(*of).fetchall(), "?", table, rows, unique)
 
     @contextmanager
     def atomic(self, vendor: str = "") -> Iterator[None]:

@@ -24,8 +24,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -38,7 +38,7 @@ from bridge.store.addresses import Addresses
 from bridge.store.asks import Asks
 from bridge.store.connections import ASK_AGAIN_SECONDS, Connection, Connections
 from bridge.store.customers import Customers
-from bridge.store.database import appending
+from bridge.store.database import appended
 from bridge.store.deliveries import Deliveries
 from bridge.store.dialect import POSTGRES, as_postgres, numbered
 from bridge.store.events import Events
@@ -171,12 +171,17 @@ class PostgresStore:
         with self._transaction(BESIDE):
             return self._run(sql, params).rowcount
 
-    def append(self, table: str, row: Row, unique: str, *, rings: bool = False) -> bool:
-        """Add a row that nobody has read before; waits for no other writer."""
-        added = self._run(appending(table, tuple(row), unique), row).rowcount == 1
-        if added and rings:
+    def append(
+        self, table: str, rows: Sequence[Row], unique: str, *, rings: bool = False
+    ) -> list[bool]:
+        """Add rows that nobody has read before; waits for no other writer."""
+        # In one order, as two who add the same rows would otherwise wait for each other.
+        order = sorted(range(len(rows)), key=lambda at: str(rows[at][unique]))
+        added = appended(self._returned, "$", table, [rows[at] for at in order], unique)
+        new = dict(zip(order, added, strict=True))
+        if rings and any(new.values()):
             self.ring()
-        return added
+        return [new[at] for at in range(len(rows))]
 
     def atomic(self, vendor: str = "") -> AbstractContextManager[None]:
         """Run a block in one transaction; a nested block joins as a savepoint."""
@@ -199,6 +204,12 @@ class PostgresStore:
             return self._send(within.connection, statement, values)
         with self._connections.lend() as connection:
             return self._send(connection, statement, values)
+
+    def _returned(self, statement: str, values: list[object]) -> list[tuple[object, ...]]:
+        within = self._within
+        lent = nullcontext(within.connection) if within else self._connections.lend()
+        with lent as connection:
+            return [tuple(row.values()) for row in self._send(connection, statement, values)]
 
     def _send(
         self, connection: Connection, statement: str, values: list[object] | None = None

@@ -27,13 +27,12 @@ from bridge.store.addresses import Addresses
 from bridge.store.asks import Asks
 from bridge.store.bell import Bell
 from bridge.store.customers import Customers
-from bridge.store.database import appending
+from bridge.store.database import appended
 from bridge.store.deliveries import Deliveries
 from bridge.store.dialect import SQLITE
 from bridge.store.events import Events
 from bridge.store.facts import Facts
 from bridge.store.gates import Gates
-from bridge.store.groups import Appended, Groups
 from bridge.store.migrations import migrations
 from bridge.store.orders import Orders
 from bridge.store.persons import UNSCRUBBED, Persons
@@ -95,7 +94,6 @@ class SqliteStore:
         self._closed = 0
         self._written = NEVER
         self._turns = Turns(Path(path).parent)
-        self._groups = Groups(self._transaction, self._append, patience)
         self.events = Events(self)
         self.orders = Orders(self)
         self.customers = Customers(self)
@@ -205,28 +203,15 @@ class SqliteStore:
         """Run a statement and return how many rows it changed."""
         return self._run(sql, params or {})[0].rowcount
 
-    def append(self, table: str, row: Row, unique: str, *, rings: bool = False) -> bool:
-        """Add a row, together with those of other threads."""
-        appended = Appended(table, row, unique, rings, time.monotonic() + self._patience)
-        if self._local.inside:
-            return self._append([appended])[0]
-        return self._groups.append(appended)
-
-    def _append(self, group: Sequence[Appended]) -> list[bool]:
-        """Add rows to one table within a transaction; return of each whether it is new.
-
-        One statement for all of them: each one lets other threads run first.
-        """
-        first = group[0]
-        sql = appending(first.table, tuple(first.row), first.unique, len(group))
-        values = [value for each in group for value in each.row.values()]
-        new = {row[0] for row in self._run(sql, values)[1]}
-        added = []
-        for each in group:
-            name = each.row[first.unique]
-            added.append(name in new)
-            new.discard(name)  # of two alike, the first is new
-            self._local.rings |= each.rings and added[-1]
+    def append(
+        self, table: str, rows: Sequence[Row], unique: str, *, rings: bool = False
+    ) -> list[bool]:
+        """Add rows in one transaction."""
+        if not self._local.inside:
+            with self.atomic():
+                return self.append(table, rows, unique, rings=rings)
+        added = appended(lambda *of: self._run(*of)[1], "?", table, rows, unique)
+        self._local.rings |= rings and any(added)
         return added
 
     @contextmanager

@@ -10,6 +10,9 @@ from urllib.parse import quote
 
 BUSY_TIMEOUT = 20.0
 # Who writes much writes the same pages again and again: with room for them, less often to the disk.
+# Each time that the log is written back, the pages of the indexes are, too: the less often, the
+# better. 16 MiB, where SQLite's own 4 takes a webhook half as long again.
+LOG_PAGES = 4_000
 BULK_CACHE_KIB, BULK_LOG_PAGES = 64 * 1024, 16 * 1024
 HINTS = {
     "no such table": "run `bridge migrate`",
@@ -37,9 +40,9 @@ def connect(path: str, patience: float, *, bulk: bool = False) -> sqlite3.Connec
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {BULK_LOG_PAGES if bulk else LOG_PAGES}")
         if bulk:
             connection.execute(f"PRAGMA cache_size = -{BULK_CACHE_KIB}")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {BULK_LOG_PAGES}")
     except BaseException:
         connection.close()
         raise

@@ -30,9 +30,7 @@ def create_app(config: Config | None = None, store: Store | None = None) -> Flas
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     rate_limit = RateLimit(config.settings.clicks_per_minute)
-    state = State(config=config, store=store, rate_limit=rate_limit)
-    app.extensions["bridge"] = state
-    app.wsgi_app = webhooks.Webhooks(app.wsgi_app, state)  # type: ignore[method-assign]
+    app.extensions["bridge"] = State(config=config, store=store, rate_limit=rate_limit)
     _trust_proxies(app, config.settings.trusted_proxies)
     for area in (webhooks, clicks, health, metrics, script):
         app.register_blueprint(area.area)

@@ -9,9 +9,11 @@ claim: an endpoint's version is pinned when it is made, and events fetched later
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from stripe import SignatureVerificationError, WebhookSignature
 
 from bridge.errors import PayloadError, SignatureError
@@ -31,6 +33,22 @@ from bridge.providers.stripe.settings import StripeSettings
 __all__ = ["Stripe", "StripeSettings"]
 
 TOLERANCE_SECONDS = 300
+
+
+@dataclass
+class _Envelope:
+    """Hold what an event says of itself, beside the object that it is about."""
+
+    id: str
+    type: str
+    created: int
+    object: str = ""
+    livemode: bool = True
+    account: str | None = None
+    context: str | None = None
+
+
+_ENVELOPE = TypeAdapter(_Envelope)
 
 
 class Stripe(Provider[StripeSettings]):
@@ -61,7 +79,7 @@ class Stripe(Provider[StripeSettings]):
     def read(self, request: WebhookRequest) -> Event:
         """Read a snapshot event, or a thin one that waits for its object to be fetched."""
         body = body_text(request)
-        data = parse_json(body, "Stripe")
+        data = _envelope(body)
         id, kind = data.get("id"), data.get("type")
         if not (isinstance(id, str) and isinstance(kind, str) and id and kind):
             raise PayloadError("the body is no Stripe event: it has no id or no type")
@@ -100,6 +118,17 @@ class Stripe(Provider[StripeSettings]):
     def question(self, references: Iterable[str]) -> str:
         """Ask by payment intent: the only key that InvoicePayment.list takes."""
         return min((each for each in references if each.startswith("pi_")), default="")
+
+
+def _envelope(body: str) -> Mapping[str, Any]:
+    """Read what an event says of itself; the whole of it only where that is not as expected.
+
+    Whoever waits for an answer need not wait until the object has been taken apart.
+    """
+    try:
+        return vars(_ENVELOPE.validate_json(body, strict=True))
+    except ValidationError:
+        return parse_json(body, "Stripe")
 
 
 def _is_signed(body: str, header: str, secret: str) -> bool:
