@@ -7,12 +7,16 @@ import resource
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import postgres
+import psycopg
 import pytest
 from running import until
-from stores import NOW, an_event, opened
+from stores import NOW, an_event, opened, together
+from test_postgres import SHORT, is_taken, opened_at
 
+from bridge.errors import StoreError
 from bridge.store.connections import Connection, Connections
 from bridge.store.postgres import PostgresStore
 from bridge.store.postgres_bell import PostgresBell
@@ -64,6 +68,79 @@ def test_a_process_with_many_open_files_stores_webhooks_and_is_woken(
         assert store.wait(20)
 
 
+# ── a server that is full ────────────────────────────────────────────────────────────────────────
+
+needs_own_server = pytest.mark.skipif(
+    bool(postgres.GIVEN), reason="who connects to a server that is not ours is not ours to say"
+)
+MOST = 2
+FULL = r"too many connections.*lower BRIDGE_DATABASE_POOL"
+
+
+@pytest.fixture(scope="module")
+def role() -> str:
+    """A user who may have so many connections at once."""
+    postgres.run(f"CREATE ROLE limited LOGIN IN ROLE pg_write_all_data CONNECTION LIMIT {MOST}")
+    postgres.run("GRANT pg_read_all_data TO limited")
+    return "limited"
+
+
+@pytest.fixture
+def limited(url: str, role: str) -> str:
+    return url.replace("postgres@", f"{role}@", 1)
+
+
+@contextmanager
+def taken(store: PostgresStore, count: int) -> Iterator[list[Connection]]:
+    """Have so many of the connections of a store lent while a block runs."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(store._connections.lend()) for _ in range(count)]
+
+
+@needs_own_server
+def test_while_a_server_is_full_webhooks_take_the_connections_there_are(limited: str) -> None:
+    store = opened_at(limited, pool=MOST + 2)
+    with taken(store, MOST) as (_, last):
+        pid = last.info.backend_pid
+    postgres.run(f"SELECT pg_terminate_backend({pid}, 20000)")
+    with psycopg.connect(limited):  # somebody else has its place
+        assert [store.events.add(an_event(f"evt_{n}"), NOW) for n in range(3)] == [True] * 3
+        added = together(4, lambda n: store.events.add(an_event(f"evt_1{n}"), NOW))
+        assert added == [True] * 4
+    store.close()
+
+
+@needs_own_server
+def test_who_finds_a_server_full_is_told_what_to_do(limited: str) -> None:
+    store = opened_at(limited, pool=MOST + 2)
+    with ExitStack() as stack:
+        others = [stack.enter_context(psycopg.connect(limited)) for _ in range(MOST)]
+        for n in range(3):
+            with pytest.raises(StoreError, match=FULL):
+                store.events.add(an_event(f"evt_{n}"), NOW)
+        others[0].close()
+        until(partial(is_taken, store, "evt_1"), "the place that came free")
+    store.close()
+
+
+@needs_own_server
+def test_a_busy_pool_asks_for_no_more_than_it_may_have(limited: str) -> None:
+    store = opened_at(limited, SHORT, pool=MOST)
+    with taken(store, MOST), pytest.raises(StoreError, match="none of 2 connections was free"):
+        store.events.add(an_event(), NOW)
+    assert store.events.add(an_event(), NOW)
+    store.close()
+
+
+def test_what_was_lent_before_the_end_is_closed_when_it_is_given_back(store: PostgresStore) -> None:
+    with taken(store, 2) as (one, other):
+        store.close()
+        assert store.events.add(an_event(), NOW)
+        assert not one.closed
+    assert one.closed
+    assert other.closed
+
+
 # ── the bell's thread ────────────────────────────────────────────────────────────────────────────
 
 
@@ -73,11 +150,11 @@ class Surprising(Connections):
     surprises = 1
 
     @contextmanager
-    def lend(self) -> Iterator[Connection]:
+    def lend(self, limit: float | None = None) -> Iterator[Connection]:
         if self.surprises:
             self.surprises -= 1
             raise RuntimeError("surprise")
-        with super().lend() as connection:
+        with super().lend(limit) as connection:
             yield connection
 
 

@@ -1,48 +1,56 @@
 """Connections to PostgreSQL: a pool of them, each good when it is lent, and errors in words.
 
-A server that went away is asked for directly, and the reason why it does not answer is told at
-once: the pool by itself would let everybody wait for it, and then know no reason.
+The pool opens connections by itself, and never more than its size. Why it got none is remembered
+here: it would let everybody wait for the server, and then know no reason. Who waits looks up now
+and then, and goes on waiting only where there are connections that may come free.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import re
 import select
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.string import StrDumper
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from bridge.errors import ConfigError, StoreError
 from bridge.store.dialect import SHUT
 
-Connection = psycopg.Connection[DictRow]
+T = TypeVar("T")
 
 LONGEST_REASON = 300
-# Nobody asks a server that does not answer more often than that.
+# Nobody asks a server that refuses more often than that, and who waits looks up as often.
 ASK_AGAIN_SECONDS = 0.25
-# Whoever waits for a connection finds out now and then whether there are any to come.
-LOOK_UP_SECONDS = 2.0
+# So many times its patience may a server be silent: it waits for others that long at each lock.
+SILENT_FOR = 3
 UNMIGRATED = {"42P01", "42703", "3F000"}  # no such table, column, schema
 HINTS = {
     "25P03": "this process stood still in the middle of a transaction, which others waited for",
     "25006": "it is read-only: DATABASE_URL must name the primary server",
     "40P01": "two writers waited for each other: it is tried again",
     "42501": "the user of DATABASE_URL may not do that: make it the owner of the tables",
-    "53100": "its disk is full",
+    "53100": "its disk is full: make room, or it takes no webhook",
+    "53200": "it has no memory left: give it more, or run fewer processes",
     "53300": "it has no connection left: lower BRIDGE_DATABASE_POOL, or run fewer processes",
     "55P03": "other writers took too long",
+    "57014": "raise statement_timeout of its role or database, or look for what keeps it busy",
 }
+# Classes of a connection that broke, and of a server that ends or starts.
+GONE = ("08", "57P")
+# Whoever is refused while connecting is told no SQLSTATE, but these words.
+FULL = re.compile("too many (connections|clients)|connection slots|no more connections", re.I)
 # What is said of a server that cannot be reached as it is asked to, and what to look at.
 CHECKS = {
     "certificate": "check sslmode and sslrootcert in DATABASE_URL",
@@ -53,8 +61,74 @@ CHECKS = {
 # integrity, a limit of the program, a transaction that goes on after a failure, a wrong statement.
 OURS = {"22", "23", "54", "25", "42", "0A", "34"}
 
-# What it warns of is said by us, in the words of this file.
-logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+# What it and its pool warn of is said by us, in the words of this file.
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+
+
+class Connection(psycopg.Connection[DictRow]):
+    """Hold a connection, which is closed when the server is silent for too long.
+
+    A server that stands still, or is cut off behind a pooler, answers no more, and the network
+    that still takes what is sent to it never says so.
+    """
+
+    limit = 0.0  # seconds it may be silent; 0: for ever
+
+    @classmethod
+    def connect(cls, *args: Any, **given: Any) -> Self:
+        """Open a connection to a server, unless it has just refused one."""
+        server: _Server = given.pop("server")
+        connection = server.ask(lambda: super(Connection, cls).connect(*args, **given))
+        connection.adapters.register_dumper(str, _Text)
+        return connection
+
+    def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
+        """Wait for an answer, at most as long as the limit."""
+        if not self.limit:
+            return super().wait(gen, *args, **kwargs)
+        try:
+            return super().wait(_within(gen, self.limit), *args, **kwargs)
+        except _SilentError:
+            self.pgconn.finish()
+            raise
+
+
+class _SilentError(psycopg.OperationalError):
+    """The server did not answer in time."""
+
+
+class _Server:
+    """Remember what a server said to those who asked it for a connection."""
+
+    def __init__(self) -> None:
+        self._asked_at = self._answered_at = 0.0
+        self._refusal = ""
+
+    def ask(self, connect: Callable[[], T]) -> T:
+        """Open a connection; one that has just been refused is refused again, without asking."""
+        now = time.monotonic()
+        if self._refusal and now < self._answered_at + ASK_AGAIN_SECONDS:
+            raise psycopg.OperationalError(self._refusal)
+        self._asked_at = now
+        try:
+            connection = connect()
+        except psycopg.Error as error:
+            self._refusal = str(error) or type(error).__name__
+            raise
+        else:
+            self._refusal = ""
+            return connection
+        finally:
+            self._answered_at = time.monotonic()
+
+    def refused_since(self, at: float) -> str:
+        """Return why it gives no connection, if that was since then."""
+        return self._refusal if self._answered_at >= at else ""
+
+    @property
+    def is_silent(self) -> bool:
+        """Tell whether it has yet to answer."""
+        return self._asked_at > self._answered_at
 
 
 class _Text(StrDumper):
@@ -70,42 +144,43 @@ class Connections:
     def __init__(self, url: str, patience: float, size: int) -> None:
         given = _parsed(url)
         self.where = _where(given)
+        self.limit = limit_for(patience * SILENT_FOR)
         self._password = str(given.get("password") or "")
         self._patience = patience
         self._size = size
         self._address = make_conninfo("", **(_usual(patience) | given))
-        self._pool: ConnectionPool[Connection] | None = None
+        self._server = _Server()
+        self._kept = _KEPT | {"server": self._server}
         # Writers may wait long for each other: one connection is for those who wait for nobody.
         self._writers = threading.BoundedSemaphore(max(size - 1, 1))
         self._lock = threading.Lock()
-        self._answers = False
-        self._asked_at, self._refusal = 0.0, ""
+        self._pool: ConnectionPool[Connection] | None = None
 
     def connect(self) -> Connection:
         """Open a connection of its own, which is closed by whoever asked for it."""
         with self.explained():
-            connection = psycopg.connect(self._address, **_KEPT)
-        _prepare(connection)
+            connection = Connection.connect(self._address, **self._kept)
+        connection.limit = self.limit
         return connection
 
     @contextmanager
-    def lend(self) -> Iterator[Connection]:
-        """Lend a connection for a block."""
+    def lend(self, limit: float | None = None) -> Iterator[Connection]:
+        """Lend a connection for a block, on which each answer may take so many seconds."""
         pool, connection = self._take()
+        connection.limit = self.limit if limit is None else limit
         try:
             yield connection
         finally:
-            if connection.closed or connection.pgconn.transaction_status is _UNKNOWN:
-                self._answers = False
             pool.putconn(connection)
 
     @contextmanager
-    def lend_to_writer(self) -> Iterator[Connection]:
+    def lend_to_writer(self, limit: float | None = None) -> Iterator[Connection]:
         """Lend a connection for a block that may wait for other writers."""
+        began = time.monotonic()
         if not self._writers.acquire(timeout=self._patience):
-            raise self._taken()
+            self._give_up(began)
         try:
-            with self.lend() as connection:
+            with self.lend(limit) as connection:
                 yield connection
         finally:
             self._writers.release()
@@ -122,71 +197,63 @@ class Connections:
         """Close every connection; whoever borrows one later opens them again."""
         with self._lock:
             pool, self._pool = self._pool, None
-            self._answers = False
         if pool:
             pool.close()
 
-    # ──
+    # ── the pool ──
 
     def _reach(self) -> ConnectionPool[Connection]:
-        """Return the pool, once the server is known to answer."""
-        pool = self._pool
-        if pool and self._answers:
-            return pool
         with self._lock:
-            if not self._answers:
-                self._ask()
             if self._pool is None:
                 self._pool = ConnectionPool(
                     self._address,
-                    connection_class=psycopg.Connection[DictRow],
-                    kwargs=_KEPT,
-                    configure=_prepare,
+                    connection_class=Connection,
+                    kwargs=self._kept,
                     min_size=0,
                     max_size=self._size,
-                    timeout=self._patience,
                     reconnect_timeout=0,
                     num_workers=1,
                     open=True,
                 )
             return self._pool
 
-    def _ask(self) -> None:
-        """Find out whether the server answers; raise StoreError with the reason where not."""
-        if self._refusal and time.monotonic() < self._asked_at + ASK_AGAIN_SECONDS:
-            raise StoreError(self._refusal)
-        try:
-            self.connect().close()
-        except StoreError as error:
-            self._asked_at, self._refusal = time.monotonic(), str(error)
-            raise
-        self._answers, self._refusal = True, ""
-
     def _take(self) -> tuple[ConnectionPool[Connection], Connection]:
         """Take a connection from the pool; those that the server has closed are thrown away."""
-        deadline = time.monotonic() + self._patience
-        while (left := deadline - time.monotonic()) > 0:
-            pool = self._reach()
+        began = time.monotonic()
+        deadline = began + self._patience
+        while True:
+            pool, left = self._reach(), deadline - time.monotonic()
+            may_come = pool.get_stats()["pool_size"] or not self._refusal_since(began)
+            if left <= 0 or not may_come:
+                self._give_up(began)
             try:
-                connection = pool.getconn(min(left, LOOK_UP_SECONDS))
-            except PoolTimeout:
-                self._answers = False  # or all are in use: it is asked
+                connection = pool.getconn(min(left, ASK_AGAIN_SECONDS))
+            except (PoolTimeout, PoolClosed):
                 continue
             if _is_quiet(connection):
                 return pool, connection
-            self._answers = False
             connection.close()
             pool.putconn(connection)
-        raise self._taken()
 
-    def _taken(self) -> StoreError:
-        return StoreError(
+    def _refusal_since(self, began: float) -> str:
+        return self._server.refused_since(began - ASK_AGAIN_SECONDS)
+
+    # ── errors ──
+
+    def _give_up(self, began: float) -> NoReturn:
+        """Say why there was no connection for somebody who began to wait then."""
+        if refusal := self._refusal_since(began):
+            self._explain(psycopg.OperationalError(refusal))
+        if self._server.is_silent:
+            self._explain(_SilentError(_silent(time.monotonic() - began)))
+        raise StoreError(
             f"{self.where}: none of {self._size} connections was free for "
             f"{self._patience:g} s (set BRIDGE_DATABASE_POOL higher)"
         )
 
     def _explain(self, error: psycopg.Error) -> NoReturn:
-        state = error.sqlstate or ""
+        reason = self._words_of(error)
+        state = error.sqlstate or ("53300" if FULL.search(reason) else "")
         if state in UNMIGRATED:
             raise StoreError(f"{self.where} is not migrated (run `bridge migrate`)") from error
         if state == SHUT:
@@ -196,9 +263,10 @@ class Connections:
             raise type(error)(error.diag.message_primary or state) from None
         if not state and not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
             raise error
-        reason = self._words_of(error)
         if state in HINTS:
             raise StoreError(f"{self.where}: {reason} ({HINTS[state]})") from error
+        if state and not state.startswith(GONE):
+            raise StoreError(f"{self.where}: {reason}") from error
         known = (check for word, check in CHECKS.items() if word in reason)
         check = next(known, "is it running? check DATABASE_URL")
         raise StoreError(f"no connection to {self.where}: {reason} ({check})") from error
@@ -211,7 +279,6 @@ class Connections:
         return words[:LONGEST_REASON]
 
 
-_UNKNOWN = TransactionStatus.UNKNOWN
 # Behind a pooler the next transaction may be on another connection, which knows nothing of the
 # statements that were prepared on this one.
 _KEPT: dict[str, Any] = {
@@ -222,8 +289,28 @@ _KEPT: dict[str, Any] = {
 }
 
 
-def _prepare(connection: Connection) -> None:
-    connection.adapters.register_dumper(str, _Text)
+def limit_for(patience: float) -> float:
+    """Return how long to wait for the answer of a server that itself waits so many seconds."""
+    return patience + 1
+
+
+def _within(gen: PQGen[T], seconds: float) -> PQGen[T]:
+    """Go through what psycopg does to get an answer; it looks up ten times a second."""
+    deadline = time.monotonic() + seconds
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > deadline:
+                raise _SilentError(_silent(seconds))
+            wanted = gen.send(ready)
+    except StopIteration as done:
+        answer: T = done.value
+        return answer
+
+
+def _silent(seconds: float) -> str:
+    return f"it did not answer for {seconds:.3g} s"
 
 
 def _parsed(url: str) -> dict[str, Any]:
