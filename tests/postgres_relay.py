@@ -21,6 +21,8 @@ class Relay:
         self._threads: list[threading.Thread] = []
         self._sockets: list[socket.socket] = []
         self._cut: tuple[bytes, bool] | None = None
+        self._hush = b""
+        self._hushed: set[socket.socket] = set()
         self.cuts = 0
         self._run(self._accept)
 
@@ -37,6 +39,10 @@ class Relay:
         Where it is `heard`, the server still does what it is told.
         """
         self._cut = (words.encode(), heard)
+
+    def hush_at(self, words: str) -> None:
+        """Keep from the next connection that says this whatever the server answers from then on."""
+        self._hush = words.encode()
 
     def close(self) -> None:
         """Cut all connections, and accept no more."""
@@ -68,6 +74,9 @@ class Relay:
     def _ask(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while said := client.recv(MOST):
+                if self._hush and self._hush in said:
+                    self._hush = b""
+                    self._hushed.add(client)
                 if self._cut and self._cut[0] in said:
                     heard, self._cut = self._cut[1], None
                     self.cuts += 1
@@ -82,7 +91,8 @@ class Relay:
     def _pass_on(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
             while said := server.recv(MOST):
-                client.sendall(said)
+                if client not in self._hushed:
+                    client.sendall(said)
         # Also where the server has reset the connection, as it does if it leaves something unread.
         with suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)

@@ -9,7 +9,8 @@ is kept, and one for each vendor:
                      vendors go on side by side, but none while the ledger changes
     one statement    outside of a transaction shares the lock of all while it runs
     append()         takes none: what adds a row that only others will read waits for nobody,
-                     which is how a webhook is acknowledged while the ledger is busy
+                     which is how a webhook is acknowledged while the ledger is busy; nor does who
+                     reads
 
 So whatever is read in `atomic()` stays true until it ends, but for events that are added. The lock
 of all is always taken first, and each transaction takes at most one other: nobody can wait for
@@ -25,7 +26,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -36,7 +37,13 @@ from bridge.errors import StoreError
 from bridge.store import schema
 from bridge.store.addresses import Addresses
 from bridge.store.asks import Asks
-from bridge.store.connections import ASK_AGAIN_SECONDS, Connection, Connections
+from bridge.store.connections import (
+    ASK_AGAIN_SECONDS,
+    SILENT_FOR,
+    Connection,
+    Connections,
+    limit_for,
+)
 from bridge.store.customers import Customers
 from bridge.store.database import appended
 from bridge.store.deliveries import Deliveries
@@ -54,11 +61,22 @@ from bridge.store.rows import Row
 MIGRATION_PATIENCE = 600.0
 # So many times its patience may somebody be silent in the middle of a transaction.
 IDLE_FOR = 3
+# Who waited for a connection all its patience waits for a table so long, at least.
+LEAST_WAIT = 0.1
+# To go through all tables may take long.
+SCRUBBING_SECONDS = 6 * 3600.0
 # Any number will do that nobody else takes for a lock in the same database.
 LOCK_OF_ALL = int.from_bytes(b"bridge")
 ALONE = f"SELECT pg_advisory_xact_lock({LOCK_OF_ALL})"
 BESIDE = f"SELECT pg_advisory_xact_lock_shared({LOCK_OF_ALL})"
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 NUMBER = "SELECT txid_current() AS number"
+# What holds until the end of a transaction: it waits no longer for others, and is on disk when it
+# is said to be, whatever the role or database is told. Who wants more than `on` keeps it.
+LIMITS = """SELECT set_config('lock_timeout', '{}', true), set_config('synchronous_commit',
+    replace(current_setting('synchronous_commit'), 'off', 'on'), true)"""
+# A machine that is cut off in the middle of one would hold its locks until somebody notices.
+IDLE = "SET LOCAL idle_in_transaction_session_timeout = {}"
 # Where persons are written of, and taken out.
 SCRUBBED = (
     "events, event_keys, payments, conversions, conversion_keys, aliases, clicks, click_keys, "
@@ -123,7 +141,7 @@ class PostgresStore:
         if self._pending():
             raise StoreError(f"{self._connections.where} is not migrated (run `bridge migrate`)")
         if writable:
-            self._run(WRITTEN, {"now": iso(datetime.now(UTC))})
+            self._run(WRITTEN, {"now": iso(datetime.now(UTC))}, quick=True)
 
     def ring(self) -> None:
         """Wake the workers: something is to be done, once it is committed and can be seen."""
@@ -145,7 +163,8 @@ class PostgresStore:
         due = self.facts.get(UNSCRUBBED)
         if not due:
             return True
-        with self._connections.explained(), self._connections.lend() as connection:
+        lent = self._connections.lend(SCRUBBING_SECONDS)
+        with self._connections.explained(), lent as connection:
             connection.execute(f"VACUUM {SCRUBBED}")
         # What was redacted meanwhile has given it another value.
         return self.facts.remove(UNSCRUBBED, due)
@@ -198,18 +217,40 @@ class PostgresStore:
         return getattr(self._local, "transaction", None)
 
     def _run(self, sql: str, params: Mapping[str, object] | None) -> psycopg.RawCursor[Row]:
-        statement, names = numbered(sql)
-        values = [params[name] for name in names] if params else None
-        if within := self._within:
-            return self._send(within.connection, statement, values)
-        with self._connections.lend() as connection:
-            return self._send(connection, statement, values)
+        return self._sent(*_with_values(sql, params))
 
     def _returned(self, statement: str, values: list[object]) -> list[tuple[object, ...]]:
-        within = self._within
-        lent = nullcontext(within.connection) if within else self._connections.lend()
-        with lent as connection:
-            return [tuple(row.values()) for row in self._send(connection, statement, values)]
+        rows = self._sent(statement, values, quick=True).fetchall()
+        return [tuple(row.values()) for row in rows]
+
+    def _sent(
+        self, statement: str, values: list[object] | None, *, quick: bool = False
+    ) -> psycopg.RawCursor[Row]:
+        if within := self._within:
+            return self._send(within.connection, statement, values)
+        deadline = time.monotonic() + self._patience
+        with self._connections.lend() as connection:
+            left = max(deadline - time.monotonic(), LEAST_WAIT)
+            if quick:
+                connection.limit = limit_for(left)
+            return self._send_alone(connection, _limits(left), statement, values)
+
+    def _send_alone(
+        self, connection: Connection, limits: str, statement: str, values: list[object] | None
+    ) -> psycopg.RawCursor[Row]:
+        """Send a statement as a transaction of its own, with its limits, in one journey.
+
+        PostgreSQL takes what it is sent together as one transaction, and commits it at the end.
+        """
+        cursor = psycopg.RawCursor(connection)
+        try:
+            with self._connections.explained(), connection.pipeline():
+                connection.execute(limits)
+                cursor.execute(statement, values)
+        finally:
+            if connection.pgconn.pipeline_status:  # the end itself failed
+                connection.close()
+        return cursor
 
     def _send(
         self, connection: Connection, statement: str, values: list[object] | None = None
@@ -221,15 +262,15 @@ class PostgresStore:
     @contextmanager
     def _transaction(self, lock: str, vendor: str = "", patience: float = 0) -> Iterator[None]:
         """Run a block in a transaction that begins with taking a lock."""
-        with self._connections.lend_to_writer() as connection:
+        limit = limit_for(patience * SILENT_FOR) if patience else None
+        with self._connections.lend_to_writer(limit) as connection:
             within = self._local.transaction = _Transaction(connection, vendor)
             try:
                 number = self._begin(connection, patience or self._patience, lock)
                 yield
                 self._commit(connection, number)
             except BaseException:
-                with suppress(psycopg.Error):
-                    connection.execute("ROLLBACK")
+                _roll_back(connection)
                 raise
             finally:
                 self._local.transaction = None
@@ -238,7 +279,7 @@ class PostgresStore:
 
     def _begin(self, connection: Connection, patience: float, lock: str) -> int:
         """Begin a transaction, and return the number by which the server knows it."""
-        begun = self._send(connection, f"{_begin(patience)}; {lock}; {NUMBER}")
+        begun = self._send(connection, _begin(patience, lock))
         while begun.nextset():
             pass
         return int(begun.fetchall()[0]["number"])
@@ -312,17 +353,27 @@ class _Making:
         return self._store.execute(as_postgres(sql), params)
 
 
-def _begin(patience: float) -> str:
-    """Return what begins a transaction: it waits for others, and has others wait, for a while.
+def _limits(patience: float) -> str:
+    return LIMITS.format(_milliseconds(patience))
 
-    A machine that is cut off in the middle of one would hold its locks until somebody notices.
-    """
-    wait = round(max(patience, 0.001) * 1000)
-    return (
-        "BEGIN ISOLATION LEVEL READ COMMITTED; "
-        f"SET LOCAL lock_timeout = {wait}; "
-        f"SET LOCAL idle_in_transaction_session_timeout = {wait * IDLE_FOR}"
-    )
+
+def _begin(patience: float, lock: str) -> str:
+    idle = IDLE.format(_milliseconds(patience) * IDLE_FOR)
+    return f"{BEGIN}; {_limits(patience)}; {idle}; {lock}; {NUMBER}"
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(max(seconds, 0.001) * 1000)
+
+
+def _with_values(sql: str, params: Mapping[str, object] | None) -> tuple[str, list[object] | None]:
+    statement, names = numbered(sql)
+    return statement, [params[name] for name in names] if params else None
+
+
+def _roll_back(connection: Connection) -> None:
+    with suppress(psycopg.Error):
+        connection.execute("ROLLBACK")
 
 
 def _lock_of(vendor: str) -> str:
