@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -139,6 +141,22 @@ def test_what_was_lent_before_the_end_is_closed_when_it_is_given_back(store: Pos
         assert not one.closed
     assert one.closed
     assert other.closed
+
+
+def test_a_connection_that_nobody_answered_is_closed_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        connections = Connections(f"postgres://bob@127.0.0.1:{port}/shop?connect_timeout=2", 1, 1)
+        gc.disable()
+        try:
+            with pytest.raises(StoreError, match="timeout"):
+                connections.connect()
+            with silent.accept()[0] as asked:
+                asked.settimeout(20)
+                while asked.recv(1024):
+                    pass
+        finally:
+            gc.enable()
 
 
 # ── the bell's thread ────────────────────────────────────────────────────────────────────────────

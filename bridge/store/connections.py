@@ -14,6 +14,7 @@ import select
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn, Self, TypeVar
@@ -114,6 +115,9 @@ class _Server:
             connection = connect()
         except psycopg.Error as error:
             self._refusal = str(error) or type(error).__name__
+            # Else what was half open stays so until garbage is collected, and the server counts it.
+            for each in (error, error.__context__):
+                traceback.clear_frames(each.__traceback__ if each else None)
             raise
         else:
             self._refusal = ""
