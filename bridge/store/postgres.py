@@ -141,7 +141,7 @@ class PostgresStore:
         if self._pending():
             raise StoreError(f"{self._connections.where} is not migrated (run `bridge migrate`)")
         if writable:
-            self._run(WRITTEN, {"now": iso(datetime.now(UTC))}, quick=True)
+            self._sent(*_with_values(WRITTEN, {"now": iso(datetime.now(UTC))}), quick=True)
 
     def ring(self) -> None:
         """Wake the workers: something is to be done, once it is committed and can be seen."""
