@@ -6,6 +6,7 @@ in quotes are told, and where it happened.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import html
 import json
@@ -212,7 +213,8 @@ def _told(exc_info: tuple[type[BaseException], BaseException, TracebackType | No
 class _BestEffort:
     """Write lines where they can be written: on a full disk, work goes on without its log.
 
-    While one thread writes, the others leave their lines to it, and go on.
+    While one thread writes, the others leave their lines to it, and go on; what is said in one turn
+    of an event loop is written at the end of it.
     """
 
     def __init__(self, file: TextIO) -> None:
@@ -222,15 +224,22 @@ class _BestEffort:
 
     def write(self, text: str) -> None:
         self._lines.append(text)
+        loop = asyncio._get_running_loop()
+        if loop is None:
+            self._write_out()
+        elif len(self._lines) == 1:
+            loop.call_soon(self._write_out)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
+
+    def _write_out(self) -> None:
         while self._lines and self._writing.acquire(blocking=False):
             try:
                 self._write_all()
             finally:
                 self._writing.release()
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            self._file.flush()
 
     def _write_all(self) -> None:
         lines = [self._lines.popleft() for _ in range(len(self._lines))]

@@ -19,6 +19,7 @@ from bridge.web.state import WEBHOOKS, State, body, state
 
 area = Blueprint("webhooks", __name__)
 log = logs.get()
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @area.post(f"{WEBHOOKS}<route>")
@@ -50,7 +51,7 @@ def answer_for(event: Event, *, new: bool) -> bytes:
     """Return what a webhook is answered with: a duplicate or an unused type is 200, too."""
     status = "duplicate" if not new else "ignored" if event.ignored else "stored"
     log.info("webhook", event_id=key_of(event), type=event.type, status=status)
-    said = json.dumps({"status": status, "id": event.id}, separators=(",", ":"))
+    said = _compact({"status": status, "id": event.id})
     return logs.InUse.redact(said).encode() + b"\n"
 
 

@@ -74,11 +74,13 @@ class Stripe(Provider[StripeSettings]):
         ):
             raise SignatureError("Stripe-Signature does not match (check STRIPE_WEBHOOK_SECRET)")
         _check_age(header, now)
-        return self.read(request)
+        return self._read(body)
 
     def read(self, request: WebhookRequest) -> Event:
         """Read a snapshot event, or a thin one that waits for its object to be fetched."""
-        body = body_text(request)
+        return self._read(body_text(request))
+
+    def _read(self, body: str) -> Event:
         data = _envelope(body)
         id, kind = data.get("id"), data.get("type")
         if not (isinstance(id, str) and isinstance(kind, str) and id and kind):
