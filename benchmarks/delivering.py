@@ -13,7 +13,7 @@ from benchmarks.figures import Figure, Figures, Rounds, Scale
 
 SLOW = 300
 # What a merchant sets whose vendor is slow; the default is enough for one that is not.
-AT_ONCE_WHEN_SLOW = "64"
+AT_ONCE_WHEN_SLOW = "256"
 # Far less than any delivers in a second.
 LEAST_RATE = 10
 MOST_BY_HAND = 2_000
