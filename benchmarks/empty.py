@@ -5,11 +5,16 @@ Its threads call Flask straight, which is the fastest that it can do.
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 import sys
+from wsgiref.types import WSGIApplication
 
 from flask import Flask, request
 from granian import Granian
 from granian.constants import Interfaces
+
+from bridge.cli import processes
 
 THREADS = 64  # one for each connection that the benchmark has
 
@@ -23,9 +28,17 @@ def take() -> str:
     return ""
 
 
+def application() -> WSGIApplication:
+    """Return it in the process that serves it, which ends with its parent."""
+    parent = multiprocessing.parent_process()
+    processes.die_with_parent(parent.pid if parent else None, signal.SIGKILL)
+    return app
+
+
 if __name__ == "__main__":
     Granian(
-        "benchmarks.empty:app",
+        "benchmarks.empty:application",
+        factory=True,
         port=int(sys.argv[1]),
         interface=Interfaces.WSGI,
         blocking_threads=THREADS,

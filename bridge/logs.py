@@ -213,26 +213,35 @@ def _told(exc_info: tuple[type[BaseException], BaseException, TracebackType | No
 class _BestEffort:
     """Write lines where they can be written: on a full disk, work goes on without its log.
 
-    While one thread writes, the others leave their lines to it, and go on; what is said in one turn
-    of an event loop is written at the end of it.
+    While one thread writes, the others leave their lines to it, and go on. What is said in one turn
+    of an event loop is written together, by a thread: where nobody reads, the loop must go on.
     """
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._lines: deque[str] = deque(maxlen=MOST_LINES)
         self._writing = threading.Lock()
+        self._asked = False
 
     def write(self, text: str) -> None:
         self._lines.append(text)
-        loop = asyncio._get_running_loop()
-        if loop is None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # none
             self._write_out()
-        elif len(self._lines) == 1:
-            loop.call_soon(self._write_out)
+            return
+        if not self._asked:
+            self._asked = True
+            loop.call_soon(self._have_written, loop)
 
     def flush(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             self._file.flush()
+
+    def _have_written(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._asked = False
+        with suppress(RuntimeError):  # no thread can be started: with the next line, perhaps
+            loop.run_in_executor(None, self._write_out)
 
     def _write_out(self) -> None:
         while self._lines and self._writing.acquire(blocking=False):
@@ -243,7 +252,7 @@ class _BestEffort:
 
     def _write_all(self) -> None:
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # ValueError: it is closed
             self._file.write("".join(lines))
 
 

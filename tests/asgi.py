@@ -35,9 +35,9 @@ def fronted(app: Flask) -> Flask:
 async def ask(front: Front, environ: WSGIEnvironment) -> tuple[int, list[tuple[str, str]], bytes]:
     """Ask as a server of ASGI does; the body comes in chunks."""
     data: bytes = environ["wsgi.input"].read()
-    chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or [b""]
+    chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)]
     messages = [{"type": "http.request", "body": each, "more_body": True} for each in chunks]
-    messages[-1]["more_body"] = False
+    messages.append({"type": "http.request", "body": b"", "more_body": False})
     said: list[dict[str, Any]] = []
 
     async def receive() -> Any:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import html
 import io
 import json
 import logging
+import os
+import re
 import sys
+import threading
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -238,3 +242,30 @@ def test_debug_is_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     logs.get().debug("details", body=BODY)
     assert output.getvalue() == ""
     assert logging.getLogger().level == logging.WARNING  # that of others is left alone
+
+
+def test_where_nobody_reads_the_log_an_event_loop_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+
+    async def talk() -> None:
+        for number in range(300):
+            logs.get().info("webhook", number=number, reason="x" * 1000)
+            await asyncio.sleep(0)
+        # All that fits has been written by now, and the loop has turned on nevertheless.
+        threading.Thread(target=read_on).start()
+
+    def read_on() -> None:
+        while b" number=299 " not in b"".join(seen):
+            seen.append(os.read(reader, 2**20))
+
+    seen: list[bytes] = []
+    before = structlog.get_config()
+    with os.fdopen(writer, "w", buffering=1) as file:
+        monkeypatch.setattr(sys, "stderr", file)
+        logs.configure(logs.Redactor())
+        asyncio.run(talk())  # which waits for the thread that writes
+        structlog.configure(**before)
+    os.close(reader)
+    said = b"".join(seen)
+    numbers = [int(each) for each in re.findall(rb" number=(\d+)", said)]
+    assert numbers == list(range(300))

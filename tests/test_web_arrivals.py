@@ -6,7 +6,9 @@ import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from signed import migrated
@@ -14,6 +16,7 @@ from stores import NOW, an_event
 
 from bridge.errors import StoreError
 from bridge.model import Event
+from bridge.store.events import _row_of
 from bridge.store.sqlite import SqliteStore
 from bridge.web.arrivals import MOST_AT_ONCE, Arrivals
 
@@ -107,6 +110,61 @@ def test_nobody_waits_longer_than_for_one_attempt(
     assert len(begun) == 1
     assert told(store, some(2)) == [True, True]
     store.close()
+
+
+def test_where_the_store_fails_after_one_that_is_wrong_nobody_waits_for_each_attempt(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = an_event("evt_bad", provider=None)
+    add_all, attempts = store.events.add_all, []
+
+    def fail_later(arrived: list[tuple[Event, datetime]]) -> list[bool]:
+        attempts.append(len(arrived))
+        if len(attempts) > 3:
+            raise StoreError("database is locked")
+        return add_all(arrived)
+
+    monkeypatch.setattr(store.events, "add_all", fail_later)
+    answers = told(store, [*some(2), wrong, an_event("evt_8"), an_event("evt_9")])
+    assert attempts == [1, 4, 1, 1]  # the first; the others; of these, each, up to the failure
+    assert answers[:2] == [True, True]
+    assert all(isinstance(each, StoreError) for each in answers[2:])
+
+
+def test_where_no_thread_can_be_started_nobody_waits_for_ever(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def come() -> list[bool | BaseException]:
+        arrivals = Arrivals(store)
+        with monkeypatch.context() as patch:
+            patch.setattr(Thread, "start", refuse)
+            refused = await asyncio.gather(
+                *(arrivals.add(each, NOW) for each in some(2)), return_exceptions=True
+            )
+        return [*refused, await arrivals.add(an_event("evt_9"), NOW)]
+
+    *refused, taken = asyncio.run(come())
+    assert all(isinstance(each, StoreError) for each in refused)
+    assert taken is True
+
+
+def test_a_writer_that_is_broken_off_leaves_nobody_waiting(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(*_: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.events, "add_all", break_off)
+        assert all(isinstance(each, StoreError) for each in told(store, some(3)))
+    assert told(store, some(3)) == [True] * 3
+
+
+def test_a_group_has_no_more_values_than_an_old_sqlite_takes() -> None:
+    assert MOST_AT_ONCE * len(_row_of(an_event(), NOW)) <= 999
 
 
 def test_who_is_gone_holds_up_nobody(store: SqliteStore) -> None:

@@ -34,7 +34,11 @@ def made(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> Front:
 
 
 async def ask(
-    made: Front, messages: AsyncIterator[Message], *headers: tuple[str, str], path: str = ROUTE
+    made: Front,
+    messages: AsyncIterator[Message],
+    *headers: tuple[str, str],
+    path: str = ROUTE,
+    query: bytes = b"",
 ) -> tuple[int, bytes]:
     """Post what is received message by message; return the status and the body of the answer."""
     scope: Any = {
@@ -43,7 +47,7 @@ async def ask(
         "method": "POST",
         "scheme": "http",
         "path": path,
-        "query_string": b"",
+        "query_string": query,
         "headers": [(name.encode(), value.encode()) for name, value in headers],
         "server": ("127.0.0.1", 8000),
         "client": ("127.0.0.1", 1),
@@ -61,9 +65,10 @@ async def ask(
 
 
 async def pieces(*bodies: bytes) -> AsyncIterator[Message]:
-    """Give a body in pieces."""
-    for at, each in enumerate(bodies):
-        yield {"type": "http.request", "body": each, "more_body": at < len(bodies) - 1}
+    """Give a body in pieces, as the server does: the last of them is empty."""
+    for each in bodies:
+        yield {"type": "http.request", "body": each, "more_body": True}
+    yield {"type": "http.request", "body": b"", "more_body": False}
 
 
 async def begun(body: bytes, then: Callable[[], Any]) -> AsyncIterator[Message]:
@@ -71,6 +76,12 @@ async def begun(body: bytes, then: Callable[[], Any]) -> AsyncIterator[Message]:
     yield {"type": "http.request", "body": body, "more_body": True}
     await then()
     yield {"type": "http.disconnect"}
+
+
+async def silent() -> AsyncIterator[Message]:
+    """Give nothing."""
+    await never()
+    yield {}
 
 
 async def never() -> None:
@@ -114,26 +125,47 @@ def test_a_body_that_is_broken_off_is_to_be_sent_again(made: Front, store: Sqlit
 def test_nobody_sends_for_ever(made: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "BODY_SECONDS", 0.05)
     for path in (ROUTE, "/clicks"):
-        status, said = asyncio.run(ask(made, begun(b"{", never), path=path))
-        assert status == 400
-        assert b"send it again" in said
+        for messages in (begun(b"{", never), silent()):
+            status, said = asyncio.run(ask(made, messages, ("content-length", "9"), path=path))
+            assert status == 400
+            assert b"send it again" in said
+    assert made._held == 0
 
 
-def test_only_so_much_is_held_of_bodies_that_are_not_whole(
+def test_large_bodies_are_refused_where_there_are_many_and_small_ones_never(
     made: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(front, "MOST_HELD", 3 * len(RAW))
+    large = RAW + b" " * front.SMALL
+    monkeypatch.setattr(front, "MOST_HELD", 3 * len(large))
 
     async def many() -> list[int]:
         over = asyncio.Event()
-        waiting = [asyncio.create_task(ask(made, begun(RAW, over.wait))) for _ in range(3)]
+        waiting = [asyncio.create_task(ask(made, begun(large, over.wait))) for _ in range(3)]
         while made._held < front.MOST_HELD:
             await asyncio.sleep(0)
-        refused, _ = await ask(made, begun(RAW, over.wait))
+        refused, _ = await ask(made, pieces(large), ("stripe-signature", v1(large)))
         small, _ = await ask(made, pieces(RAW), ("stripe-signature", v1(RAW)))
         over.set()
         await asyncio.gather(*waiting)
-        large, _ = await ask(made, pieces(RAW, b""), ("stripe-signature", v1(RAW)))
-        return [refused, small, large]
+        taken, _ = await ask(made, pieces(large), ("stripe-signature", v1(large)))
+        return [refused, small, taken]
 
     assert asyncio.run(many()) == [503, 200, 200]
+    assert made._held == 0
+
+
+def test_a_query_that_is_no_ascii_is_refused(made: Front) -> None:
+    assert asyncio.run(ask(made, pieces(b"{}"), path="/clicks", query=b"key=\xe9"))[0] == 400
+
+
+def test_only_a_proxy_says_where_somebody_comes_from(made: Front) -> None:
+    seen: list[str] = []
+
+    async def flask(scope: Any, *_: object) -> None:
+        seen.extend(name.decode() for name, _ in scope["headers"])
+
+    made._flask = flask  # type: ignore[assignment]
+    headers = [("x-forwarded-for", "192.0.2.1"), ("x_forwarded_for", "198.51.100.7")]
+    with pytest.raises(IndexError):  # it has not answered
+        asyncio.run(ask(made, pieces(b"{}"), *headers, path="/clicks"))
+    assert seen == ["x-forwarded-for"]

@@ -155,8 +155,8 @@ class Connections:
         self._address = make_conninfo("", **(_usual(patience) | given))
         self._server = _Server()
         self._kept = _KEPT | {"server": self._server}
-        # Writers may wait long for each other: one connection is for those who wait for nobody.
-        self._writers = threading.BoundedSemaphore(max(size - 1, 1))
+        # Writers may wait long for each other, and readers read long: one is kept for webhooks.
+        self._patient = threading.BoundedSemaphore(max(size - 1, 1))
         self._lock = threading.Lock()
         self._pool: ConnectionPool[Connection] | None = None
 
@@ -178,16 +178,16 @@ class Connections:
             pool.putconn(connection)
 
     @contextmanager
-    def lend_to_writer(self, limit: float | None = None) -> Iterator[Connection]:
-        """Lend a connection for a block that may wait for other writers."""
+    def lend_patiently(self, limit: float | None = None) -> Iterator[Connection]:
+        """Lend a connection for a block that may take long; one is kept back from all of those."""
         began = time.monotonic()
-        if not self._writers.acquire(timeout=self._patience):
+        if not self._patient.acquire(timeout=self._patience):
             self._give_up(began)
         try:
             with self.lend(limit) as connection:
                 yield connection
         finally:
-            self._writers.release()
+            self._patient.release()
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -229,7 +229,8 @@ class PostgresStore:
         if within := self._within:
             return self._send(within.connection, statement, values)
         deadline = time.monotonic() + self._patience
-        with self._connections.lend() as connection:
+        lend = self._connections.lend if quick else self._connections.lend_patiently
+        with lend() as connection:
             left = max(deadline - time.monotonic(), LEAST_WAIT)
             if quick:
                 connection.limit = limit_for(left)
@@ -263,7 +264,7 @@ class PostgresStore:
     def _transaction(self, lock: str, vendor: str = "", patience: float = 0) -> Iterator[None]:
         """Run a block in a transaction that begins with taking a lock."""
         limit = limit_for(patience * SILENT_FOR) if patience else None
-        with self._connections.lend_to_writer(limit) as connection:
+        with self._connections.lend_patiently(limit) as connection:
             within = self._local.transaction = _Transaction(connection, vendor)
             try:
                 number = self._begin(connection, patience or self._patience, lock)

@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 BUSY_TIMEOUT = 20.0
 # Who writes much writes the same pages again and again: with room for them, less often to the disk.
+BULK_CACHE_KIB, BULK_LOG_PAGES = 64 * 1024, 16 * 1024
 # Each time that the log is written back, the pages of the indexes are, too: the less often, the
 # better. 16 MiB, where SQLite's own 4 takes a webhook half as long again.
 LOG_PAGES = 4_000
-BULK_CACHE_KIB, BULK_LOG_PAGES = 64 * 1024, 16 * 1024
 HINTS = {
     "no such table": "run `bridge migrate`",
     "not a database": "DATABASE_URL names a file that is something else",

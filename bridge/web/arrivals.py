@@ -22,6 +22,10 @@ from bridge.store import Store
 MOST_AT_ONCE = 64
 
 
+# Whether an event is new, or why it is not stored.
+_Said = bool | Exception
+
+
 @dataclass(eq=False, slots=True)
 class _Arrival:
     """Hold an event, when it came, and what is to become known: whether it is new."""
@@ -52,12 +56,17 @@ class Arrivals:
         """Have the writer store those who wait by now."""
         group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
         self._writing = bool(group)
-        if group:
-            loop = asyncio.get_running_loop()
+        if not group:
+            return
+        loop = asyncio.get_running_loop()
+        try:
             stored = loop.run_in_executor(self._writer, self._store_all, group)
-            stored.add_done_callback(lambda done: self._tell(group, done.result()))
+        except RuntimeError as error:  # no thread can be started
+            self._tell(group, _refused(group, error))
+        else:
+            stored.add_done_callback(lambda done: self._tell(group, _said(group, done)))
 
-    def _tell(self, group: Sequence[_Arrival], said: Sequence[bool | Exception]) -> None:
+    def _tell(self, group: Sequence[_Arrival], said: Sequence[_Said]) -> None:
         """Tell a group what became of it, and go on with the next.
 
         Where the store fails, those who came meanwhile are refused, too: else a provider would wait
@@ -70,19 +79,36 @@ class Arrivals:
             _resolve(self._waiting.popleft(), StoreError(str(failed)))
         self._write()
 
-    def _store_all(self, group: Sequence[_Arrival]) -> Sequence[bool | Exception]:
+    def _store_all(self, group: Sequence[_Arrival]) -> Sequence[_Said]:
         """Store a group, or each by itself: where one is wrong, the others do not fail with it."""
         try:
             return receive_all(self._store, [(each.event, each.at) for each in group])
         except StoreError as error:
-            return [StoreError(str(error)) for _ in group]
+            return _refused(group, error)
         except Exception as error:
-            if len(group) == 1:
-                return [error]
-            return [said for each in group for said in self._store_all([each])]
+            return [error] if len(group) == 1 else self._store_singly(group)
+
+    def _store_singly(self, group: Sequence[_Arrival]) -> Sequence[_Said]:
+        said: list[_Said] = []
+        for at, each in enumerate(group):
+            said += self._store_all([each])
+            if isinstance(said[-1], StoreError):  # the others need not wait as long, one by one
+                return [*said, *_refused(group[at + 1 :], said[-1])]
+        return said
 
 
-def _resolve(arrival: _Arrival, said: bool | Exception) -> None:
+def _said(group: Sequence[_Arrival], done: asyncio.Future[Sequence[_Said]]) -> Sequence[_Said]:
+    """Return what the writer says of a group; nobody waits for ever where it was broken off."""
+    error = asyncio.CancelledError() if done.cancelled() else done.exception()
+    return _refused(group, error) if error else done.result()
+
+
+def _refused(group: Sequence[_Arrival], error: BaseException) -> Sequence[_Said]:
+    """Return an error for each of a group: each adds to its own where it was raised."""
+    return [StoreError(str(error) or type(error).__name__) for _ in group]
+
+
+def _resolve(arrival: _Arrival, said: _Said) -> None:
     if arrival.new.done():  # nobody waits for it any more
         return
     if isinstance(said, Exception):

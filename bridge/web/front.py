@@ -13,7 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from a2wsgi import WSGIMiddleware
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, ServiceUnavailable
+from werkzeug.exceptions import (
+    BadRequest,
+    ClientDisconnected,
+    RequestEntityTooLarge,
+    ServiceUnavailable,
+)
 from werkzeug.sansio.utils import get_content_length
 
 from bridge.web import webhooks
@@ -28,9 +33,12 @@ if TYPE_CHECKING:
 
 # Whoever comes to Flask mostly waits for the disk, not for the processor.
 THREADS = 32
-# Anybody may send a body, before it is known whether it is signed: not for ever, nor many at once.
+# Anybody may send a body, before it is known whether it is signed: not for ever, nor many large
+# ones at once. Small ones, as nearly all are, are never refused for those.
 BODY_SECONDS = 30.0
-MOST_HELD = 16 * MAX_BODY
+SMALL, MOST_HELD = 64 * 1024, 16 * MAX_BODY
+
+_Answer = tuple[int, Iterable[tuple[str, str]], bytes]
 
 
 class Front:
@@ -43,51 +51,49 @@ class Front:
         self._held = 0
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        data = bytearray()
+        try:
+            if answer := await self._answer(scope, data, receive):
+                await _send(send, *answer)
+            else:
+                # A thread is lent to no one who sends slowly: all of the body is here.
+                await self._flask(_for_flask(scope), partial(_again, bytes(data)), send)
+        finally:
+            self._held -= len(data)
+
+    async def _answer(self, scope: HTTPScope, data: bytearray, receive: Receive) -> _Answer | None:
+        """Receive a request and return its answer; None where Flask has it."""
         path, headers = scope["path"], _headers(scope["headers"])
-        is_webhook = scope["method"] == "POST" and path.startswith(WEBHOOKS)
         length = get_content_length(headers.get("content-length"), headers.get("transfer-encoding"))
         try:
-            raw = await self._body(length, receive)
-            said = await self._take(path, headers, _whole(raw, length)) if is_webhook else b""
+            await self._receive(data, length, receive)
+            if scope["method"] != "POST" or not path.startswith(WEBHOOKS):
+                _require_ascii(scope["query_string"])
+                return None
+            said = await self._take(path, headers, _whole(data, length))
         except Exception as error:
             answer = answer_to(error, path)
-            await _send(send, answer.status_code, answer.headers.items(), answer.get_data())
-            return
-        if is_webhook:
-            kind, size = ("Content-Type", JSON), ("Content-Length", str(len(said)))
-            await _send(send, 200, (kind, size), said)
-        else:
-            # A thread is lent to no one who sends slowly: all of the body is here.
-            await self._flask(scope, partial(_again, raw), send)
+            return answer.status_code, answer.headers.items(), answer.get_data()
+        return 200, [("Content-Type", JSON), ("Content-Length", str(len(said)))], said
 
-    async def _body(self, length: int | None, receive: Receive) -> bytes:
-        """Return the body of a request; not all of it, or none, if it is too large."""
-        if (length or 0) > MAX_BODY:
-            return b""
-        message: Any = await receive()
-        data: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            return data
+    async def _receive(self, data: bytearray, length: int | None, receive: Receive) -> None:
+        """Receive the body of a request; not all of it, or none, if it is too large."""
+        more = length is None or 0 < length <= MAX_BODY
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                return await self._rest(data, receive)
+                while more and len(data) <= MAX_BODY:
+                    message: Any = await receive()
+                    self._hold(data, message.get("body", b""))
+                    more = message.get("more_body", False)
         except TimeoutError:
             raise ClientDisconnected from None
 
-    async def _rest(self, begun: bytes, receive: Receive) -> bytes:
-        data, held, more = bytearray(begun), 0, True
-        try:
-            while more and len(data) <= MAX_BODY:
-                self._held += len(data) - held
-                held = len(data)
-                if self._held > MOST_HELD:
-                    raise ServiceUnavailable("too many large bodies at once; send it again later")
-                message: Any = await receive()
-                data += message.get("body", b"")
-                more = message.get("more_body", False)
-            return bytes(data)
-        finally:
-            self._held -= held
+    def _hold(self, data: bytearray, piece: bytes) -> None:
+        """Add a piece to a body; refuse a large one where there are many."""
+        data += piece
+        self._held += len(piece)
+        if len(data) > SMALL and self._held > MOST_HELD:
+            raise ServiceUnavailable("too many large bodies at once; send it again later")
 
     async def _take(self, path: str, headers: dict[str, str], raw: bytes) -> bytes:
         """Put a webhook on disk; return the answer."""
@@ -107,13 +113,27 @@ def _headers(given: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
-def _whole(raw: bytes, length: int | None) -> bytes:
+def _require_ascii(query: bytes) -> None:
+    if not query.isascii():
+        raise BadRequest("the query holds what is no ASCII")
+
+
+def _for_flask(scope: HTTPScope) -> HTTPScope:
+    """Return a request as Flask may have it.
+
+    There X_Forwarded_For would be as good as X-Forwarded-For, though no proxy has looked at it.
+    """
+    headers = [each for each in scope["headers"] if b"_" not in each[0]]
+    return cast("HTTPScope", {**scope, "headers": headers})
+
+
+def _whole(data: bytearray, length: int | None) -> bytes:
     """Return a body; refuse one that is too large, or was broken off."""
-    if max(len(raw), length or 0) > MAX_BODY:
+    if max(len(data), length or 0) > MAX_BODY:
         raise RequestEntityTooLarge
-    if len(raw) < (length or 0):
+    if len(data) < (length or 0):
         raise ClientDisconnected
-    return raw
+    return bytes(data)
 
 
 async def _again(raw: bytes) -> Any:

@@ -24,7 +24,7 @@ _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 @area.post(f"{WEBHOOKS}<route>")
 def answer(route: str) -> Response:
-    """Take a webhook that comes by itself; the front takes those that come in crowds."""
+    """Take a webhook whose address is written in another way: //webhooks/stripe."""
     provider = provider_at(state(), route)
     now = datetime.now(UTC)
     headers = {name.lower(): value for name, value in request.headers.items()}
