@@ -235,8 +235,7 @@ class _BestEffort:
             loop.call_soon(self._have_written, loop)
 
     def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            self._file.flush()
+        """Leave it to who writes: for one that nobody reads, everybody would wait here."""
 
     def _have_written(self, loop: asyncio.AbstractEventLoop) -> None:
         self._asked = False
@@ -254,6 +253,7 @@ class _BestEffort:
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
         with suppress(OSError, ValueError):  # ValueError: it is closed
             self._file.write("".join(lines))
+            self._file.flush()
 
 
 def configure(redact: Redactor, *, quiet: bool = False) -> None:
