@@ -246,6 +246,7 @@ def test_a_disk_that_is_gone_for_a_while_is_answered_503(tmp_path: Path) -> None
     with serving(tmp_path, settings) as server:
         pids = [server.web(), server.worker()]
         assert {each.status for each in send(server, range(8))} == {200}
+        until(lambda: not rows(disk, "SELECT 1 FROM events WHERE state = 'received'"), "the worker")
         disk.rename(unplugged)
         assert_refused(send(server, range(100, 132)), tmp_path)
         until(lambda: status_of(server, "readyz") == 503, "it to say that it is not ready")

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from signed import client_of, error_of, post
+from signed import SECRET, error_of, post
 from stores import NOW, an_event
 
+from bridge import config
 from bridge.errors import StoreError
 from bridge.store.sqlite import SqliteStore
+from bridge.web import create_app
 
 
 @pytest.fixture
@@ -163,7 +165,10 @@ def test_a_block_is_kept_whole_or_not_at_all_wherever_the_room_ends(
 def test_a_webhook_that_found_no_room_is_stored_once_when_it_is_sent_again(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = client_of(store, monkeypatch)
+    monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", SECRET)
+    client = create_app(
+        config.load(), store
+    ).test_client()  # writes in this thread
     body = '{"id": "evt_big", "object": "event", "type": "invoice.paid", "created": 1793696403, '
     body += '"livemode": true, "data": {"object": {"id": "in_1", "note": "' + "x" * 90_000 + '"}}}'
     fill(store)
