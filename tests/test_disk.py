@@ -148,7 +148,7 @@ def test_a_worker_on_a_full_disk_sends_nothing_and_says_so_now_and_then(
     tmp_path: Path, vendors: RunningSandbox
 ) -> None:
     with apart(tmp_path, vendors) as (web, worker):
-        os.kill(worker.pid, signal.SIGSTOP)
+        until(lambda: stands_still(worker, tmp_path), "the worker to stand still")
         crowd(web.url, [[api("/clicks", CLICK), webhook(a_sale(1001))]])
         process_all()
         with full([worker.pid], LITTLE_ROOM):
@@ -159,6 +159,18 @@ def test_a_worker_on_a_full_disk_sends_nothing_and_says_so_now_and_then(
         assert sales(vendors) == dict.fromkeys(vendors.ledger.vendors, 1)
         assert worker.said().count("store failed") < 10
         assert worker.end() == 0
+
+
+def stands_still(worker: Running, folder: Path) -> bool:
+    """Stop a worker, but not in the middle of a transaction: nobody else could write."""
+    os.kill(worker.pid, signal.SIGSTOP)
+    with closing(sqlite3.connect(folder / "bridge.db", timeout=0, isolation_level=None)) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            os.kill(worker.pid, signal.SIGCONT)
+            return False
+        return True
 
 
 def process_all() -> None:

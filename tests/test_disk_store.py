@@ -166,9 +166,7 @@ def test_a_webhook_that_found_no_room_is_stored_once_when_it_is_sent_again(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", SECRET)
-    client = create_app(
-        config.load(), store
-    ).test_client()  # writes in this thread
+    client = create_app(config.load(), store).test_client()  # writes in this thread
     body = '{"id": "evt_big", "object": "event", "type": "invoice.paid", "created": 1793696403, '
     body += '"livemode": true, "data": {"object": {"id": "in_1", "note": "' + "x" * 90_000 + '"}}}'
     fill(store)
