@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from flask import current_app, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
@@ -41,15 +41,11 @@ class State:
 
 
 def body(most: int = MAX_BODY) -> bytes:
-    """Return the raw body of this request; refuse one that is too large, however it is sent."""
-    return read_body(request.environ, most)
-
-
-def read_body(environ: Mapping[str, Any], most: int = MAX_BODY) -> bytes:
-    """Return the raw body of a request; refuse one that is too large, or was broken off.
+    """Return the raw body of this request; refuse one that is too large, or was broken off.
 
     Werkzeug looks at the Content-Length, and silently cuts a body that is sent in chunks without.
     """
+    environ = request.environ
     sent = environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING")
     length = get_content_length(*sent)
     if (length or 0) > most:
