@@ -33,8 +33,8 @@ from bridge.vault import Vault
 # The least time in which an invoice may still claim a bare payment intent, however late both come.
 CLAIM_TIME = timedelta(seconds=10)
 
-# An event by its key, what became of it, and why; None where that was so before.
-_Processed = tuple[str, EventState, str | None]
+# An event by its key, what became of it, and why.
+_Processed = tuple[str, EventState, str]
 log = logs.get()
 
 
@@ -64,11 +64,15 @@ class Intake:
         """
         if not self._store.events.received(1):  # only a write has to wait for other writers
             return 0
+        done: list[_Processed] = []
         keys: list[str] = []
         try:
             with self._store.atomic():
-                keys = self._store.events.some_received()
-                done = [self._process_within(key, now) for key in keys]
+                for row in self._store.events.next_received():
+                    keys.append(row.key)
+                    done.append(self._process_row(row, now))
+                    if done[-1][2]:  # somebody was taken out, perhaps of those that follow, too
+                        break
         except StoreError:
             raise
         except Exception:  # of one of them; by itself it holds up no other
@@ -83,20 +87,20 @@ class Intake:
         """Process one stored event; an error of ours is kept with the event, and shown."""
         try:
             with self._store.atomic():
-                done = self._process_within(key, now)
+                row = self._store.events.get(key)
+                if row is None or row.state is not EventState.RECEIVED:
+                    return row.state if row else EventState.IGNORED
+                done = self._process_row(row, now)
         except StoreError:
             raise
         except Exception as error:  # whatever one event does to us, the next must not wait for it
             return self._failures.keep_event(key, error)
         return _tell(*done)
 
-    def _process_within(self, key: str, now: datetime) -> _Processed:
-        row = self._store.events.get(key)
-        if row is None or row.state is not EventState.RECEIVED:
-            return key, row.state if row else EventState.IGNORED, None
+    def _process_row(self, row: EventRow, now: datetime) -> _Processed:
         state, reason = self._process(row, now)
-        self._store.events.mark(key, state, reason)
-        return key, state, reason
+        self._store.events.mark(row.key, state, reason)
+        return row.key, state, reason
 
     def refresh(self, order: str, now: datetime) -> None:
         """Fold an order anew, and make due what has changed.
@@ -234,7 +238,7 @@ class Intake:
         self, row: EventRow, payments: list[Payment], now: datetime
     ) -> tuple[EventState, str]:
         """Put what an event tells into the ledger."""
-        own = self._store.orders.add(row.key, payments)
+        own = self._store.orders.add(row.key, payments, fresh=row.fresh)
         redacted = self.redaction.keep(own, now)
         if redacted:
             payments = self._store.orders.of_event(row.key)
@@ -389,8 +393,7 @@ class Intake:
                     self._store.asks.add(each.provider, each.account, subject, now)
 
 
-def _tell(key: str, state: EventState, reason: str | None) -> EventState:
+def _tell(key: str, state: EventState, reason: str) -> EventState:
     """Log what became of an event, once that is committed."""
-    if reason is not None:
-        log.info("processed", event_id=key, state=str(state), reason=reason)
+    log.info("processed", event_id=key, state=str(state), reason=reason)
     return state

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 from intakes import Desk, changed, desk, desk_of
+from kit import Make, sent_as
 from logged import logged
+from redactions import PERSON, on_disk
 from stores import NOW, database_at, on_postgres, opened, together
+from test_redaction_disk import seen_by_shopify
 
 from bridge.inbox import receive
 from bridge.store.dialect import POSTGRES
@@ -73,3 +76,18 @@ def test_who_finds_nothing_waits_for_nobody(waiting: Path) -> None:
         work_off(bench)
         with bench.store.atomic():
             assert second.intake.process_some(NOW) == 0
+
+
+@pytest.mark.parametrize("at", range(1, 4))
+def test_who_is_removed_by_one_is_not_told_of_by_those_that_follow(make: Make, at: int) -> None:
+    made = make()
+    person = PERSON | seen_by_shopify()
+    told = ["customers/create", "orders/paid", "orders/updated"]
+    told.insert(at, "customers/redact")
+    for each in told:
+        provider, request = sent_as(f"shopify/{each}")
+        receive(made.store, made.config.providers[provider].read(request), made.clock())
+    assert person & on_disk(made, person)
+    made.worker.drain()
+    assert made.store.events.count() == {"processed": len(told)}
+    assert on_disk(made, person) == set()

@@ -53,9 +53,15 @@ class Events:
         )
         return [row["key"] for row in rows]
 
-    def some_received(self) -> list[str]:
-        """Return as many of these keys as are best processed in one transaction."""
-        return self.received(self._db.dialect.at_once)
+    def next_received(self) -> list[EventRow]:
+        """Return such events, as many as are best processed in one transaction."""
+        rows = self._db.query(
+            """SELECT events.*,
+                   NOT EXISTS (SELECT 1 FROM payments WHERE event = events.key) AS fresh
+               FROM events WHERE state = 'received' ORDER BY position LIMIT :limit""",
+            {"limit": self._db.dialect.at_once},
+        )
+        return [_event_row(row) for row in rows]
 
     def newest(self, state: str = "", limit: int = 100) -> list[EventRow]:
         """Return the newest events, of one state if given, newest first."""
@@ -136,4 +142,5 @@ def _event_row(row: Row) -> EventRow:
         state=EventState(row["state"]),
         reason=row["reason"],
         received_at=from_iso(row["received_at"]),
+        fresh=bool(row.get("fresh")),
     )

@@ -46,10 +46,14 @@ class Orders:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def add(self, event: str, payments: Sequence[Payment]) -> set[str]:
-        """Store what an event tells of, instead of what it told before; return the orders of it."""
+    def add(self, event: str, payments: Sequence[Payment], *, fresh: bool = False) -> set[str]:
+        """Store what an event tells of, instead of what it told before; return the orders of it.
+
+        Of a `fresh` one nothing was stored before.
+        """
         winners = set()
-        self._forget_told(event, len(payments))
+        if not fresh:
+            self._forget_told(event, len(payments))
         keys = sorted({key for payment in payments for key in payment.keys})
         named = [(event, key) for key in keys]
         insert_all(self._db, "INSERT INTO event_keys (event, key) VALUES :pairs", named)
@@ -77,13 +81,11 @@ class Orders:
 
     def _forget_told(self, event: str, count: int) -> None:
         """Forget what an event told before of so many payments, but for what is replaced."""
-        told = "SELECT 1 FROM payments WHERE event = :event LIMIT 1"
-        if self._db.query(told, {"event": event}):
-            self._db.execute(
-                "DELETE FROM payments WHERE event = :event AND position >= :count",
-                {"event": event, "count": count},
-            )
-            self._db.execute("DELETE FROM event_keys WHERE event = :event", {"event": event})
+        self._db.execute(
+            "DELETE FROM payments WHERE event = :event AND position >= :count",
+            {"event": event, "count": count},
+        )
+        self._db.execute("DELETE FROM event_keys WHERE event = :event", {"event": event})
 
     def order_of(self, ref: str) -> str:
         """Return the order that a reference belongs to, or "" for an unknown one."""

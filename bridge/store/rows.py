@@ -43,13 +43,17 @@ class AskState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow:
-    """Hold an event with what became of it; `key` names it over all providers and accounts."""
+    """Hold an event with what became of it; `key` names it over all providers and accounts.
+
+    `fresh` marks one of which it is known that nothing it tells was stored before.
+    """
 
     key: str
     event: Event
     state: EventState
     reason: str
     received_at: datetime
+    fresh: bool = False
 
     @property
     def redacted(self) -> bool:
