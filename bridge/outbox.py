@@ -73,6 +73,14 @@ class _Ready:
     conversion: Conversion | None
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Hold a leased delivery, and its next call where that is on record as being sent."""
+
+    row: DeliveryRow
+    ready: _Ready | None = None
+
+
 class Outbox:
     """Deliver what is due, one call at a time per conversion and vendor."""
 
@@ -122,36 +130,67 @@ class Outbox:
 
         Where our own code fails on it, it ends as a dead letter that says so.
         """
+        self.deliver_on(Begun(row), follow=False)
+
+    def deliver_on(self, begun: Begun, *, follow: bool = True) -> Begun | None:
+        """Do so, and take another of the vendor's that is due in the transaction that ends it.
+
+        Returns that one, for the caller to go on with; to lease each by itself would take a
+        transaction more.
+        """
+        row = begun.row
         try:
-            self._deliver(row)
+            return self._deliver(row, begun.ready, follow=follow)
         except StoreError:
             raise  # its lease runs out, and it is taken up again
         except Exception as error:
             log.exception("delivery failed", delivery=row.id)
             self._write(row, partial(self._records.break_off, row, error))
+            return None
 
-    def _deliver(self, row: DeliveryRow) -> None:
+    def _deliver(self, row: DeliveryRow, ready: _Ready | None, *, follow: bool) -> Begun | None:
         for _ in range(MOST_CALLS):
-            if not (carried_on := self._go_on(row)):
-                return
-            row = carried_on
+            carried_on = self._go_on(row, ready, follow=follow)
+            if not isinstance(carried_on, DeliveryRow):
+                return carried_on
+            row, ready = carried_on, None
             if self._stopping():
                 self._write(row, partial(self._store.deliveries.defer, row, self._clock()))
-                return
+                return None
         reason = f"planned more than {MOST_CALLS} calls in a row"
         self._write(row, partial(self._records.release, row, DeliveryState.DEAD, reason))
+        return None
 
-    def _go_on(self, row: DeliveryRow) -> DeliveryRow | None:
-        """Send the next call; return the row to go on with, or None where that was all for now."""
+    def _go_on(
+        self, row: DeliveryRow, ready: _Ready | None, *, follow: bool
+    ) -> DeliveryRow | Begun | None:
+        """Send the next call; return what to go on with: the same row, another, or nothing."""
         call = row.in_flight
-        if call and not call.repeatable:
-            return self._conclude(row, call, INTERRUPTED)
-        ready = self._write(
+        if not ready and call and not call.repeatable:
+            return self._conclude(row, call, INTERRUPTED, follow=follow)
+        ready = ready or self._write(
             row, partial(self._clear_up, row, call) if call else partial(self._plan, row)
         )
-        return self._send(row, ready) if ready else None
+        return self._send(row, ready, follow=follow) if ready else None
 
     # ── before a call: in one transaction ──
+
+    def _begin_another(self, vendor: str) -> Begun | None:
+        """Lease the next delivery of a vendor, and plan it, within the caller's transaction."""
+        if self._stopping():
+            return None
+        for row in self.lease(vendor, 1):
+            if row.in_flight:
+                return Begun(row)
+            try:
+                with self._store.atomic():
+                    ready = self._plan(row)
+            except StoreError:
+                raise
+            except Exception:
+                return Begun(row)  # planned by itself it fails again, and is shown
+            return Begun(row, ready) if ready else None
+        return None
 
     def _plan(self, row: DeliveryRow) -> _Ready | None:
         """Write down the next call to be sent; None where there is none now."""
@@ -223,35 +262,42 @@ class Outbox:
 
     # ── the call ──
 
-    def _send(self, row: DeliveryRow, ready: _Ready) -> DeliveryRow | None:
-        """Send one call; return the row to go on with, or None when it was given back."""
+    def _send(self, row: DeliveryRow, ready: _Ready, *, follow: bool) -> DeliveryRow | Begun | None:
+        """Send one call; return what to go on with."""
         started = time.monotonic()
         answer = self._sender.send(ready.addressed, ready.credentials)
         took_ms = round((time.monotonic() - started) * 1000)
         vendor, call = self._vendors[row.vendor], ready.call
         outcome = judge(vendor, call, answer, took_ms, ready.without)
         lead = ready.conversion is not None and ready.conversion.kind is ConversionKind.LEAD
-        return self._conclude(row, call, outcome, lead=lead)
+        return self._conclude(row, call, outcome, lead=lead, follow=follow)
 
     # ── after a call: in one transaction ──
 
     def _conclude(
-        self, row: DeliveryRow, call: Call, outcome: Outcome, *, lead: bool = False
-    ) -> DeliveryRow | None:
+        self, row: DeliveryRow, call: Call, outcome: Outcome, *, follow: bool, lead: bool = False
+    ) -> DeliveryRow | Begun | None:
         """Record what came of a call, also where the database fails for a moment.
 
-        Returns the row to go on with, or None if it was given back.
+        Returns what to go on with: the row, or another if that was given back.
         """
+        work = partial(self._conclude_within, row, call, outcome, follow=follow)
         deadline = time.monotonic() + RECORD_SECONDS
         while True:
             try:
                 # Sales may have waited for a lead: then more is written than the delivery.
-                return self._write(row, partial(self._judged, row, call, outcome), lead=lead)
+                return self._write(row, work, lead=lead)
             except StoreError as error:
                 if time.monotonic() > deadline:
                     raise
                 log.error("store failed", delivery=row.id, reason=str(error), action="trying again")
                 time.sleep(RECORD_AGAIN_SECONDS)
+
+    def _conclude_within(
+        self, row: DeliveryRow, call: Call, outcome: Outcome, *, follow: bool
+    ) -> DeliveryRow | Begun | None:
+        carried_on = self._judged(row, call, outcome)
+        return self._begin_another(row.vendor) if follow and not carried_on else carried_on
 
     def _judged(self, row: DeliveryRow, call: Call, outcome: Outcome) -> DeliveryRow | None:
         conversion = self._store.orders.conversion(row.conversion)

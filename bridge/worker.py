@@ -21,7 +21,7 @@ from bridge.http import Sender
 from bridge.inbox import receive
 from bridge.intake import Intake
 from bridge.model import Status
-from bridge.outbox import LEASE, Outbox, utc_now
+from bridge.outbox import LEASE, Begun, Outbox, utc_now
 from bridge.provider_api import ProviderApi, open_api
 from bridge.store import Store
 from bridge.store.facts import WORKED_FOR
@@ -198,10 +198,16 @@ class Worker:
     # ── deliveries ──
 
     def _deliver(self, row: DeliveryRow) -> None:
-        try:
-            self._outbox.deliver(row)
-        finally:
-            del self._held[row.id]
+        """Deliver one, and then whatever is due of the same vendor."""
+        begun: Begun | None = Begun(row)
+        while begun:
+            try:
+                following = self._outbox.deliver_on(begun)
+            finally:
+                del self._held[begun.row.id]
+            if following:
+                self._held[following.row.id] = following.row
+            begun = following
 
     def _keep_leases(self) -> None:
         """Renew the leases of what is being delivered here, however the clock has moved meanwhile.
@@ -217,8 +223,9 @@ class Worker:
 
     def _deliver_some(self) -> bool:
         rows = [row for name in self._pools for row in self._outbox.lease(name, DRAINED_AT_ONCE)]
+        self._held |= {row.id: row for row in rows}
         for row in rows:
-            self._outbox.deliver(row)
+            self._deliver(row)
         return bool(rows)
 
     def _guarded(self, work: Callable[[], object]) -> Callable[[], None]:
