@@ -10,17 +10,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from bridge import attribution, codec, leads, ledger, logs
+from bridge import attribution, leads, ledger, logs
 from bridge.capture import Capture, Taken
 from bridge.config import Config, comma_separated
 from bridge.errors import StoreError
 from bridge.failures import Failures
 from bridge.forgetting import REDACTED, REMOVED
-from bridge.model import Conversion, ConversionKind, Erasure, Payment, PaymentKind, Status
+from bridge.model import (
+    Conversion,
+    ConversionKind,
+    Erasure,
+    Event,
+    Payment,
+    PaymentKind,
+    Status,
+)
+from bridge.normaliser import Normalised, Normaliser
 from bridge.own_events import made_of
 from bridge.provider_api import key_setting
 from bridge.redaction import Erased, Found, Redaction, tombstones
@@ -46,7 +56,6 @@ class Intake:
         self._config = config
         self._askable = frozenset(askable)
         redact = logs.Redactor(config.secrets())
-        self.keep_out = redact.for_ids()
         self.vault = Vault(store, config)
         self.rules = attribution.Rules(
             first=config.settings.attribution == "first",
@@ -54,6 +63,8 @@ class Intake:
             external_id_names=tuple(comma_separated(config.settings.external_id_keys)),
             email_key=self.vault.hash_key,
         )
+        self._normaliser = Normaliser(config, self.rules)
+        self.keep_out = self._normaliser.keep_out
         self.redaction = Redaction(store, self.rules.email_key)
         self._failures = Failures(store, redact, self.redaction.is_of_redacted)
 
@@ -62,7 +73,8 @@ class Intake:
 
         They are chosen while nobody else writes: other workers take others, and none twice.
         """
-        if not self._store.events.received(1):  # only a write has to wait for other writers
+        known = self._normalised(self._store.events.next_received())
+        if known is None:  # only a write has to wait for other writers
             return 0
         done: list[_Processed] = []
         keys: list[str] = []
@@ -70,7 +82,7 @@ class Intake:
             with self._store.atomic():
                 for row in self._store.events.next_received():
                     keys.append(row.key)
-                    done.append(self._process_row(row, now))
+                    done.append(self._process_row(row, now, known.get(row.event)))
                     if done[-1][2]:  # somebody was taken out, perhaps of those that follow, too
                         break
         except StoreError:
@@ -97,8 +109,26 @@ class Intake:
             return self._failures.keep_event(key, error)
         return _tell(*done)
 
-    def _process_row(self, row: EventRow, now: datetime) -> _Processed:
-        state, reason = self._process(row, now)
+    def _normalised(self, rows: Sequence[EventRow]) -> dict[Event, Normalised] | None:
+        """Return what events say, while others may write; None where there are none.
+
+        Of some it can only be told later, and one may prove to be unreadable, by itself.
+        """
+        known = {}
+        for row in rows:
+            if self._is_readable(row):
+                with suppress(Exception):
+                    known[row.event] = self._normaliser.normalise(row.event)
+        return known if rows else None
+
+    def _is_readable(self, row: EventRow) -> bool:
+        event = row.event
+        return not row.redacted and not event.waits_for and event.provider in self._config.providers
+
+    def _process_row(
+        self, row: EventRow, now: datetime, known: Normalised | None = None
+    ) -> _Processed:
+        state, reason = self._process(row, now, known)
         self._store.events.mark(row.key, state, reason)
         return row.key, state, reason
 
@@ -121,12 +151,11 @@ class Intake:
         folded = ledger.fold(payments, self._config.settings.amount_basis)
         after = {each.id: self._resolve(each, order) for each in folded}
         earlier = [each for each in after.values() if self._begins_earlier(each)]
-        for each in after.values():
-            self._put(each, before.get(each.id), now)
+        kept = {id: self._put(each, before.get(id), now) for id, each in after.items()}
         for each in before.values():
             if each.id not in after:
                 self._merge_away(each, list(after.values()), now)
-        self._mark_renewals([*before.values(), *after.values()], now)
+        self._mark_renewals([*before.values(), *kept.values()], kept, now)
         self._ask_about(order, after.values(), now)
         for each in earlier:
             self._refresh_renewals(each, now)
@@ -192,35 +221,30 @@ class Intake:
 
     # ── one event ──
 
-    def _process(self, row: EventRow, now: datetime) -> tuple[EventState, str]:
+    def _process(
+        self, row: EventRow, now: datetime, known: Normalised | None
+    ) -> tuple[EventState, str]:
         event = row.event
         if row.redacted:
             return EventState.PROCESSED, REDACTED
         if event.provider == leads.PROVIDER:
             return self._post(row, [self._named(leads.read(event))], now)
-        provider = self._config.providers.get(event.provider)
-        if provider is None:
+        if event.provider not in self._config.providers:
             return EventState.FAILED, f"{event.provider} is not configured any more"
         if event.waits_for:
             return self._wait(row, now)
-        if erasure := provider.erasure(event):
-            return EventState.PROCESSED, self._erase(row, erasure, now)
-        payments = [self._without_secrets(each) for each in provider.normalise(event)]
-        state, reason = self._post(row, self._identified(payments), now)
-        for each in payments if reason != REDACTED else ():
-            self.vault.keep(each.context.email if each.context else "", now)
+        said = known or self._normaliser.normalise(event)
+        if said.erasure:
+            return EventState.PROCESSED, self._erase(row, said.erasure, now)
+        state, reason = self._post(row, [self._signed_up(each) for each in said.payments], now)
+        for address in said.emails if reason != REDACTED else ():
+            self.vault.keep(address, now)
         return state, reason
-
-    def _identified(self, payments: Iterable[Payment]) -> list[Payment]:
-        """Say of payments who paid, and which clicks they carry."""
-        found = []
-        for each in payments:
-            known = attribution.identify(each, self._config.vendors, self.rules)
-            found.append(self._signed_up(known) if each.kind is PaymentKind.LEAD else known)
-        return found
 
     def _signed_up(self, payment: Payment) -> Payment:
         """Make a lead of a sign-up at a provider, if it is to be one and carries a click."""
+        if payment.kind is not PaymentKind.LEAD:
+            return payment
         vendors = self._config.vendors
         carried = [name for name in payment.clicks if not vendors[name].sees_visitors]
         if carried and payment.keys and self._config.settings.leads == "provider":
@@ -286,22 +310,11 @@ class Intake:
         self._store.orders.join_leads(everyone, payment if is_lead else None)
         return self._store.orders.of_keys(everyone)
 
-    def _without_secrets(self, payment: Payment) -> Payment:
-        """Return a payment without the merchant's secrets: whatever held one names nobody."""
-        if self.keep_out(written := codec.dump(payment)) == written:
-            return payment
-        plain = self.keep_out.plain(codec.loads(written))
-        context = plain.get("context", {})
-        told = {**context.get("metadata", {}), "": context.get("reference", "")}
-        named = {name: each for name, each in told.items() if logs.HIDDEN not in each}
-        if context:
-            context |= {"reference": named.pop("", ""), "metadata": named}
-        return codec.from_plain(Payment, plain)
-
     # ── one order ──
 
     def _resolve(self, conversion: Conversion, order: str) -> Conversion:
-        aliases = self._store.customers.aliases(conversion.keys)
+        customers = self._store.customers.of_keys(conversion.keys)
+        aliases = sorted({*conversion.keys, *customers})
         if conversion.kind is ConversionKind.PAGEVIEW:  # it tells of itself alone
             return attribution.resolve(conversion, [], aliases, {}, self.rules)
         clicks = self._store.customers.clicks(aliases)
@@ -318,8 +331,8 @@ class Intake:
         if conversion.kind is ConversionKind.LEAD:
             return resolved
         strongest = attribution.strongest_first(conversion.keys)[:1]
-        alone = strongest == list(conversion.keys)
-        home = aliases if alone else self._store.customers.aliases(strongest)
+        theirs = {customers.get(key) for key in strongest}
+        home = {*strongest, *(key for key, of in customers.items() if of in theirs)}
         return replace(resolved, leads=self._store.deliveries.leads_told(conversion, home))
 
     def _begins_earlier(self, conversion: Conversion) -> bool:
@@ -336,12 +349,14 @@ class Intake:
             if each.id != conversion.id:
                 self.refresh(self._store.orders.order_of(each.id), now)
 
-    def _put(self, conversion: Conversion, stored: Conversion | None, now: datetime) -> None:
+    def _put(self, conversion: Conversion, stored: Conversion | None, now: datetime) -> Conversion:
+        """Store a conversion, and make due what it changes; return it as it is stored."""
         stored = stored or self._store.orders.conversion(conversion.id)
         if stored is not None:
             conversion = replace(conversion, renewal=stored.renewal)
         if self._store.orders.replace(stored, conversion, now):
             self._make_due(conversion, now)
+        return conversion
 
     def _make_due(self, conversion: Conversion, now: datetime) -> None:
         # The provider's clock may be ahead of ours: no sale waits longer than its claim time.
@@ -376,13 +391,21 @@ class Intake:
         else:
             self._put(taken_back(gone, others), gone, now)
 
-    def _mark_renewals(self, conversions: list[Conversion], now: datetime) -> None:
-        ids = [each.id for each in conversions if each.subscription]
-        for like in filter(None, map(self._store.orders.conversion, ids)):
-            known = [like, *self._store.orders.first_paid(like, 2)]
-            for each in ledger.mark_renewals(list({each.id: each for each in known}.values())):
-                if self._store.orders.put(each, now):
+    def _mark_renewals(
+        self, conversions: Iterable[Conversion], kept: dict[str, Conversion], now: datetime
+    ) -> None:
+        """Mark the renewals of subscriptions; `kept` is what is known as it is stored."""
+        for id in [each.id for each in conversions if each.subscription]:
+            like = kept.get(id) or self._store.orders.conversion(id)
+            if like is None:
+                continue
+            first = self._store.orders.first_paid(like, 2)
+            known = {each.id: each for each in (like, *first)}
+            for each in ledger.mark_renewals(list(known.values())):
+                if each.renewal is not known[each.id].renewal:
+                    self._store.orders.replace(known[each.id], each, now)
                     self._make_due(each, now)
+                    kept[each.id] = each
 
     def _ask_about(self, order: str, conversions: Iterable[Conversion], now: datetime) -> None:
         """Ask the provider about an order whose sale has not arrived."""

@@ -14,7 +14,7 @@ from bridge.codec import dumps, from_iso, iso, loads
 from bridge.identity import ANONYMOUS, Bond, is_hard, is_own, kind_of
 from bridge.store.database import Database, insert_all, query_for
 from bridge.store.rows import BondRow, Row, Said
-from bridge.store.sets import ALIASES, companions, find_all
+from bridge.store.sets import ALIASES, companions, find_all, groups
 
 # A soft key in more bonds than that is of nobody: the address of an office, a test's id. Claims do
 # not count, or anybody could part an address from its owner.
@@ -57,6 +57,10 @@ class Bonds:
     def aliases(self, keys: Iterable[str]) -> set[str]:
         """Return all keys of the customers that have one of these keys; none for strangers."""
         return companions(self._db, ALIASES, set(keys))
+
+    def of_keys(self, keys: Collection[str]) -> dict[str, str]:
+        """Return all keys of the customers that have one of these keys, each with its customer."""
+        return groups(self._db, ALIASES, keys)
 
     def sharers(self, keys: Collection[str]) -> set[str]:
         """Return the browsers that these keys share with others, or who shares these browsers.

@@ -39,6 +39,10 @@ class Customers:
         keys = set(keys)
         return sorted(keys | self._bonds.aliases(keys))
 
+    def of_keys(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return all keys of the customers that have one of these keys, each with whose it is."""
+        return self._bonds.of_keys(set(keys))
+
     def find(self, keys: Iterable[str]) -> list[str]:
         """Return all keys of the customers who have one of these keys, or nothing for strangers."""
         return sorted(self._bonds.aliases(keys))

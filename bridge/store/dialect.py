@@ -29,7 +29,7 @@ class Dialect:
 
 
 # There nobody else writes at the same time: whoever stores a webhook waits for its turn.
-SQLITE = Dialect(skip_locked="", find="instr", elements="json_each({})", at_once=4)
+SQLITE = Dialect(skip_locked="", find="instr", elements="json_each({})", at_once=10)
 # There whoever stores a webhook waits for nobody, and each statement is a journey.
 POSTGRES = Dialect(
     skip_locked="FOR UPDATE SKIP LOCKED",

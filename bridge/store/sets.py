@@ -53,8 +53,14 @@ def find_all(db: Database, sets: SetTable, members: Collection[str]) -> dict[str
     return {str(row["member"]): str(row["name"]) for row in query_for(db, sql, members)}
 
 
+def groups(db: Database, sets: SetTable, members: Collection[str]) -> dict[str, str]:
+    """Return all members of the sets that hold one of these, each with the name of its set."""
+    sql = f"""SELECT {sets.member} AS member, {sets.name} AS name FROM {sets.table}
+              WHERE {sets.name} IN
+              (SELECT {sets.name} FROM {sets.table} WHERE {sets.member} IN (:keys))"""  # noqa: S608
+    return {str(row["member"]): str(row["name"]) for row in query_for(db, sql, members)}
+
+
 def companions(db: Database, sets: SetTable, members: Collection[str]) -> set[str]:
     """Return all members of the sets that hold one of these; none for strangers."""
-    sql = f"""SELECT {sets.member} AS member FROM {sets.table} WHERE {sets.name} IN
-              (SELECT {sets.name} FROM {sets.table} WHERE {sets.member} IN (:keys))"""  # noqa: S608
-    return {str(row["member"]) for row in query_for(db, sql, members)}
+    return set(groups(db, sets, members))
