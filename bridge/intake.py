@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -25,7 +24,6 @@ from bridge.model import (
     Conversion,
     ConversionKind,
     Erasure,
-    Event,
     Payment,
     PaymentKind,
     Status,
@@ -73,9 +71,10 @@ class Intake:
 
         They are chosen while nobody else writes: other workers take others, and none twice.
         """
-        known = self._normalised(self._store.events.next_received())
-        if known is None:  # only a write has to wait for other writers
+        waiting = self._store.events.next_received()
+        if not waiting:  # only a write has to wait for other writers
             return 0
+        known = self._normaliser.normalise_all(waiting)
         done: list[_Processed] = []
         keys: list[str] = []
         try:
@@ -108,22 +107,6 @@ class Intake:
         except Exception as error:  # whatever one event does to us, the next must not wait for it
             return self._failures.keep_event(key, error)
         return _tell(*done)
-
-    def _normalised(self, rows: Sequence[EventRow]) -> dict[Event, Normalised] | None:
-        """Return what events say, while others may write; None where there are none.
-
-        Of some it can only be told later, and one may prove to be unreadable, by itself.
-        """
-        known = {}
-        for row in rows:
-            if self._is_readable(row):
-                with suppress(Exception):
-                    known[row.event] = self._normaliser.normalise(row.event)
-        return known if rows else None
-
-    def _is_readable(self, row: EventRow) -> bool:
-        event = row.event
-        return not row.redacted and not event.waits_for and event.provider in self._config.providers
 
     def _process_row(
         self, row: EventRow, now: datetime, known: Normalised | None = None

@@ -5,11 +5,14 @@ It asks the store nothing, so that it needs no transaction, in which others woul
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from bridge import attribution, codec, logs
 from bridge.config import Config
 from bridge.model import Erasure, Event, Payment
+from bridge.store.rows import EventRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,16 @@ class Normaliser:
         contexts = [each.context for each in payments if each.context]
         emails = tuple(each.email for each in contexts if each.email)
         return Normalised(tuple(identified), emails)
+
+    def normalise_all(self, rows: Iterable[EventRow]) -> dict[Event, Normalised]:
+        """Return what events say, but for those that say nothing yet, or that cannot be read."""
+        said = {}
+        for row in rows:
+            event = row.event
+            if event.provider in self._providers and not row.redacted and not event.waits_for:
+                with suppress(Exception):  # it comes once more, when it is processed, and is shown
+                    said[event] = self.normalise(event)
+        return said
 
     def _without_secrets(self, payment: Payment) -> Payment:
         """Return a payment without the merchant's secrets: whatever held one names nobody."""
