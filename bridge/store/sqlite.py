@@ -58,6 +58,7 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 # What a statement begins with that changes nothing, and need not wait for those who write.
 READS = ("SELECT", "WITH", "EXPLAIN", "PRAGMA")
 
+AT_ONCE = "PRAGMA busy_timeout = 0"
 
 Params = Mapping[str, object] | Sequence[object]
 _Opened = weakref.WeakKeyDictionary[sqlite_utils.Database, threading.RLock]
@@ -226,7 +227,12 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self, deadline: float) -> Iterator[None]:
-        with self._explained(), self._turns.mine(deadline), self._local.using:
+        with (
+            self._explained(),
+            self._impatient(),
+            self._turns.mine(deadline),
+            self._local.using,
+        ):
             connection = self._begin(deadline)
             self._local.inside, self._local.rings = True, False
             try:
@@ -261,18 +267,31 @@ class SqliteStore:
         """Begin a transaction, which nobody else can then have; raise where others do not end."""
         if self._was_moved():
             self._discard()
+            self._db.conn.execute(AT_ONCE)
         connection = self._db.conn
         with self._turns.ahead(deadline):
-            connection.execute("PRAGMA busy_timeout = 0")
-            try:
-                closed = self._closed
-                while not begun(connection, deadline):
-                    if closed != self._closed:
-                        raise StoreError(f"{self.path}: the store was closed")
-                    time.sleep(PAUSE)
-            finally:
-                connection.execute(f"PRAGMA busy_timeout = {round(self._patience * 1000)}")
+            closed = self._closed
+            while not begun(connection, deadline):
+                if closed != self._closed:
+                    raise StoreError(f"{self.path}: the store was closed")
+                time.sleep(PAUSE)
         return connection
+
+    @contextmanager
+    def _impatient(self) -> Iterator[None]:
+        """Let SQLite wait for nobody while this thread writes: whoever waits here does so in turn.
+
+        It is told so before the turn has come, while nobody is kept waiting.
+        """
+        with self._local.using:
+            self._db.conn.execute(AT_ONCE)
+        try:
+            yield
+        finally:
+            with self._local.using, suppress(sqlite3.Error):  # one that was closed waits for nobody
+                if self._local.db is not None:
+                    patience = f"PRAGMA busy_timeout = {round(self._patience * 1000)}"
+                    self._local.db.conn.execute(patience)
 
     def _require_open(self) -> None:
         """Raise where SQLite has undone the transaction: the rest must not be written alone."""
