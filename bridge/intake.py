@@ -9,6 +9,7 @@ twice changes nothing.
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -81,9 +82,11 @@ class Intake:
             with self._store.atomic():
                 for row in self._store.events.next_received():
                     keys.append(row.key)
-                    done.append(self._process_row(row, now, known.get(row.event)))
-                    if done[-1][2]:  # somebody was taken out, perhaps of those that follow, too
-                        break
+                    state, reason = self._process(row, now, known.get(row.event))
+                    done.append((row.key, state, reason))
+                    if reason and state is EventState.PROCESSED:
+                        break  # somebody was removed, perhaps from those that follow, too
+                self._mark(done)
         except StoreError:
             raise
         except Exception:  # of one of them; by itself it holds up no other
@@ -101,19 +104,20 @@ class Intake:
                 row = self._store.events.get(key)
                 if row is None or row.state is not EventState.RECEIVED:
                     return row.state if row else EventState.IGNORED
-                done = self._process_row(row, now)
+                done = key, *self._process(row, now)
+                self._mark([done])
         except StoreError:
             raise
         except Exception as error:  # whatever one event does to us, the next must not wait for it
             return self._failures.keep_event(key, error)
         return _tell(*done)
 
-    def _process_row(
-        self, row: EventRow, now: datetime, known: Normalised | None = None
-    ) -> _Processed:
-        state, reason = self._process(row, now, known)
-        self._store.events.mark(row.key, state, reason)
-        return row.key, state, reason
+    def _mark(self, done: Iterable[_Processed]) -> None:
+        alike: dict[tuple[EventState, str], list[str]] = defaultdict(list)
+        for key, state, reason in done:
+            alike[state, reason].append(key)
+        for (state, reason), keys in alike.items():
+            self._store.events.mark_all(keys, state, reason)
 
     def refresh(self, order: str, now: datetime) -> None:
         """Fold an order anew, and make due what has changed.
@@ -134,7 +138,9 @@ class Intake:
         folded = ledger.fold(payments, self._config.settings.amount_basis)
         after = {each.id: self._resolve(each, order) for each in folded}
         earlier = [each for each in after.values() if self._begins_earlier(each)]
-        kept = {id: self._put(each, before.get(id), now) for id, each in after.items()}
+        kept: dict[str, Conversion] = {}
+        for each in after.values():
+            kept[each.id] = self._put(each, before.get(each.id), now)
         for each in before.values():
             if each.id not in after:
                 self._merge_away(each, list(after.values()), now)
@@ -205,7 +211,7 @@ class Intake:
     # ── one event ──
 
     def _process(
-        self, row: EventRow, now: datetime, known: Normalised | None
+        self, row: EventRow, now: datetime, known: Normalised | None = None
     ) -> tuple[EventState, str]:
         event = row.event
         if row.redacted:
@@ -296,8 +302,8 @@ class Intake:
     # ── one order ──
 
     def _resolve(self, conversion: Conversion, order: str) -> Conversion:
-        customers = self._store.customers.of_keys(conversion.keys)
-        aliases = sorted({*conversion.keys, *customers})
+        owners = self._store.customers.of_keys(conversion.keys)
+        aliases = sorted({*conversion.keys, *owners})
         if conversion.kind is ConversionKind.PAGEVIEW:  # it tells of itself alone
             return attribution.resolve(conversion, [], aliases, {}, self.rules)
         clicks = self._store.customers.clicks(aliases)
@@ -314,8 +320,8 @@ class Intake:
         if conversion.kind is ConversionKind.LEAD:
             return resolved
         strongest = attribution.strongest_first(conversion.keys)[:1]
-        theirs = {customers.get(key) for key in strongest}
-        home = {*strongest, *(key for key, of in customers.items() if of in theirs)}
+        buyers = {owners.get(key) for key in strongest}
+        home = {*strongest, *(key for key, owner in owners.items() if owner in buyers)}
         return replace(resolved, leads=self._store.deliveries.leads_told(conversion, home))
 
     def _begins_earlier(self, conversion: Conversion) -> bool:
@@ -338,6 +344,8 @@ class Intake:
         if stored is not None:
             conversion = replace(conversion, renewal=stored.renewal)
         if self._store.orders.replace(stored, conversion, now):
+            if stored is not None and conversion.status is Status.APPROVED:
+                self._resume(conversion, now)
             self._make_due(conversion, now)
         return conversion
 
@@ -346,8 +354,6 @@ class Intake:
         longest = now + ledger.CLAIM_TIME
         claimed = max(now + CLAIM_TIME, min(conversion.due_at or now, longest))
         when = claimed if conversion.due_at else now
-        if conversion.status is Status.APPROVED:
-            self._resume(conversion, now)
         self._store.deliveries.make_due(conversion.id, self._told_of(conversion), when)
 
     def _resume(self, conversion: Conversion, now: datetime) -> None:
@@ -377,10 +383,10 @@ class Intake:
     def _mark_renewals(
         self, conversions: Iterable[Conversion], kept: dict[str, Conversion], now: datetime
     ) -> None:
-        """Mark the renewals of subscriptions; `kept` is what is known as it is stored."""
+        """Mark the renewals of subscriptions; `kept`, what is stored now, is kept up to date."""
         for id in [each.id for each in conversions if each.subscription]:
             like = kept.get(id) or self._store.orders.conversion(id)
-            if like is None:
+            if like is None or not like.subscription:
                 continue
             first = self._store.orders.first_paid(like, 2)
             known = {each.id: each for each in (like, *first)}

@@ -93,6 +93,7 @@ class Outbox:
         clock: Callable[[], datetime] = utc_now,
         jitter: Callable[[], float] = random.random,
         stopping: Callable[[], bool] = bool,
+        follows: Callable[[], bool] = bool,
     ) -> None:
         self._store = store
         self._vendors: Mapping[str, AnyVendor] = config.vendors
@@ -101,6 +102,7 @@ class Outbox:
         self._sender = sender
         self._clock = clock
         self._stopping = stopping
+        self._follows = follows
         self._redact = logs.Redactor(config.secrets())
         self._intake = Intake(store, config)
         self._gatekeeper = Gatekeeper(store, config, clock)
@@ -125,22 +127,15 @@ class Outbox:
                 moments.append(max(due_at, self._gatekeeper.free_at(vendor) or due_at))
         return min(moments, default=None)
 
-    def deliver(self, row: DeliveryRow) -> None:
+    def deliver(self, row: DeliveryRow, ready: _Ready | None = None) -> Begun | None:
         """Bring one leased delivery as far as it can be brought now.
 
-        Where our own code fails on it, it ends as a dead letter that says so.
+        Returns another of the vendor's that was taken in the transaction that recorded its last
+        call, for the caller to go on with, if `follows` says so: to lease each by itself would take
+        a transaction more. Where our own code fails on one, it ends as a dead letter that says so.
         """
-        self.deliver_on(Begun(row), follow=False)
-
-    def deliver_on(self, begun: Begun, *, follow: bool = True) -> Begun | None:
-        """Do so, and take another of the vendor's that is due in the transaction that ends it.
-
-        Returns that one, for the caller to go on with; to lease each by itself would take a
-        transaction more.
-        """
-        row = begun.row
         try:
-            return self._deliver(row, begun.ready, follow=follow)
+            return self._deliver(row, ready)
         except StoreError:
             raise  # its lease runs out, and it is taken up again
         except Exception as error:
@@ -148,12 +143,12 @@ class Outbox:
             self._write(row, partial(self._records.break_off, row, error))
             return None
 
-    def _deliver(self, row: DeliveryRow, ready: _Ready | None, *, follow: bool) -> Begun | None:
+    def _deliver(self, row: DeliveryRow, ready: _Ready | None) -> Begun | None:
         for _ in range(MOST_CALLS):
-            carried_on = self._go_on(row, ready, follow=follow)
-            if not isinstance(carried_on, DeliveryRow):
-                return carried_on
-            row, ready = carried_on, None
+            next_one = self._go_on(row, ready)
+            if not isinstance(next_one, DeliveryRow):
+                return next_one
+            row, ready = next_one, None
             if self._stopping():
                 self._write(row, partial(self._store.deliveries.defer, row, self._clock()))
                 return None
@@ -161,36 +156,17 @@ class Outbox:
         self._write(row, partial(self._records.release, row, DeliveryState.DEAD, reason))
         return None
 
-    def _go_on(
-        self, row: DeliveryRow, ready: _Ready | None, *, follow: bool
-    ) -> DeliveryRow | Begun | None:
+    def _go_on(self, row: DeliveryRow, ready: _Ready | None) -> DeliveryRow | Begun | None:
         """Send the next call; return what to go on with: the same row, another, or nothing."""
         call = row.in_flight
         if not ready and call and not call.repeatable:
-            return self._conclude(row, call, INTERRUPTED, follow=follow)
+            return self._conclude(row, call, INTERRUPTED)
         ready = ready or self._write(
             row, partial(self._clear_up, row, call) if call else partial(self._plan, row)
         )
-        return self._send(row, ready, follow=follow) if ready else None
+        return self._send(row, ready) if ready else None
 
     # ── before a call: in one transaction ──
-
-    def _begin_another(self, vendor: str) -> Begun | None:
-        """Lease the next delivery of a vendor, and plan it, within the caller's transaction."""
-        if self._stopping():
-            return None
-        for row in self.lease(vendor, 1):
-            if row.in_flight:
-                return Begun(row)
-            try:
-                with self._store.atomic():
-                    ready = self._plan(row)
-            except StoreError:
-                raise
-            except Exception:
-                return Begun(row)  # planned by itself it fails again, and is shown
-            return Begun(row, ready) if ready else None
-        return None
 
     def _plan(self, row: DeliveryRow) -> _Ready | None:
         """Write down the next call to be sent; None where there is none now."""
@@ -262,7 +238,7 @@ class Outbox:
 
     # ── the call ──
 
-    def _send(self, row: DeliveryRow, ready: _Ready, *, follow: bool) -> DeliveryRow | Begun | None:
+    def _send(self, row: DeliveryRow, ready: _Ready) -> DeliveryRow | Begun | None:
         """Send one call; return what to go on with."""
         started = time.monotonic()
         answer = self._sender.send(ready.addressed, ready.credentials)
@@ -270,18 +246,18 @@ class Outbox:
         vendor, call = self._vendors[row.vendor], ready.call
         outcome = judge(vendor, call, answer, took_ms, ready.without)
         lead = ready.conversion is not None and ready.conversion.kind is ConversionKind.LEAD
-        return self._conclude(row, call, outcome, lead=lead, follow=follow)
+        return self._conclude(row, call, outcome, lead=lead)
 
     # ── after a call: in one transaction ──
 
     def _conclude(
-        self, row: DeliveryRow, call: Call, outcome: Outcome, *, follow: bool, lead: bool = False
+        self, row: DeliveryRow, call: Call, outcome: Outcome, *, lead: bool = False
     ) -> DeliveryRow | Begun | None:
         """Record what came of a call, also where the database fails for a moment.
 
         Returns what to go on with: the row, or another if that was given back.
         """
-        work = partial(self._conclude_within, row, call, outcome, follow=follow)
+        work = partial(self._conclude_within, row, call, outcome, [])
         deadline = time.monotonic() + RECORD_SECONDS
         while True:
             try:
@@ -294,10 +270,41 @@ class Outbox:
                 time.sleep(RECORD_AGAIN_SECONDS)
 
     def _conclude_within(
-        self, row: DeliveryRow, call: Call, outcome: Outcome, *, follow: bool
+        self, row: DeliveryRow, call: Call, outcome: Outcome, taken: list[Begun | None]
     ) -> DeliveryRow | Begun | None:
-        carried_on = self._judged(row, call, outcome)
-        return self._begin_another(row.vendor) if follow and not carried_on else carried_on
+        """Record what came of a call; take another if that was all. `taken` is of earlier tries.
+
+        Those failed, perhaps on just that, or nobody heard that they did not.
+        """
+        if carried_on := self._judged(row, call, outcome):
+            return carried_on
+        if taken:
+            return next((each for each in taken if each and self._is_held(each.row)), None)
+        taken.append(None)
+        taken.append(self._begin_another(row.vendor) if self._follows() else None)
+        return taken[-1]
+
+    def _begin_another(self, vendor: str) -> Begun | None:
+        """Lease the next delivery of a vendor, and plan it; undo both where our own code fails.
+
+        What was accepted before must not hang on it: by itself it fails again, and is shown.
+        """
+        try:
+            with self._store.atomic(vendor):
+                row = next(iter(self.lease(vendor, 1)), None)
+                if row is None or row.in_flight:
+                    return Begun(row) if row else None
+                ready = self._plan(row)
+                return Begun(row, ready) if ready else None
+        except StoreError:
+            raise
+        except Exception as error:
+            log.warning("left alone", vendor=vendor, error=type(error).__name__)
+            return None
+
+    def _is_held(self, row: DeliveryRow) -> bool:
+        stored = self._store.deliveries.get(row.id)
+        return stored is not None and stored.lease == row.lease
 
     def _judged(self, row: DeliveryRow, call: Call, outcome: Outcome) -> DeliveryRow | None:
         conversion = self._store.orders.conversion(row.conversion)

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from bridge.errors import StoreError
 
-# Others want to write, too: so many parts take them a few milliseconds.
+# Others want to write, too: so many parts keep them waiting for some 15 milliseconds.
 MOST_AT_ONCE = 16
 
 T = TypeVar("T")

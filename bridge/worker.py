@@ -74,12 +74,17 @@ class Worker:
         }
         self._intake = Intake(store, config, self._apis)
         self._outbox = Outbox(
-            store, config, self._sender, clock=clock, stopping=self._stopping.is_set
+            store,
+            config,
+            self._sender,
+            clock=clock,
+            stopping=self._stopping.is_set,
+            follows=self._follows,
         )
         self._pools = {name: _Pool(name, size, store.ring) for name, size in sizes.items()}
         self._processing = _Pool("events", 1, store.ring)
         self._asking = _Pool("asks", 1, store.ring)
-        self._held: dict[str, DeliveryRow] = {}
+        self._held: dict[tuple[str, str], DeliveryRow] = {}
         self._renewed_at = clock()
         self._scrub_after = 0.0
         self._tidy_at = clock()
@@ -120,7 +125,7 @@ class Worker:
         self._keep_leases()
         for vendor, pool in self._pools.items():
             for row in self._outbox.lease(vendor, pool.free) if pool.free else ():
-                self._held[row.id] = row
+                self._hold(row)
                 pool.submit(self._guarded(partial(self._deliver, row)))
                 busy = True
         self._guarded(self._scrub)()
@@ -198,16 +203,24 @@ class Worker:
     # ── deliveries ──
 
     def _deliver(self, row: DeliveryRow) -> None:
-        """Deliver one, and then whatever is due of the same vendor."""
+        """Deliver one, and then what is due of the same vendor."""
         begun: Begun | None = Begun(row)
         while begun:
             try:
-                following = self._outbox.deliver_on(begun)
+                following = self._outbox.deliver(begun.row, begun.ready)
+                if following:
+                    self._hold(following.row)
             finally:
-                del self._held[begun.row.id]
-            if following:
-                self._held[following.row.id] = following.row
+                self._held.pop((begun.row.id, begun.row.lease), None)
             begun = following
+
+    def _hold(self, row: DeliveryRow) -> None:
+        self._held[row.id, row.lease] = row
+
+    def _follows(self) -> bool:
+        """Tell whether a thread may take another delivery by itself: no lease here has run out."""
+        late = abs(self._clock() - self._renewed_at) > LEASE * 2 / 3
+        return not late and not self._stopping.is_set()
 
     def _keep_leases(self) -> None:
         """Renew the leases of what is being delivered here, however the clock has moved meanwhile.
@@ -222,8 +235,8 @@ class Worker:
         self._renewed_at = now
 
     def _deliver_some(self) -> bool:
+        self._keep_leases()
         rows = [row for name in self._pools for row in self._outbox.lease(name, DRAINED_AT_ONCE)]
-        self._held |= {row.id: row for row in rows}
         for row in rows:
             self._deliver(row)
         return bool(rows)

@@ -16,7 +16,7 @@ from stores import NOW, database_at, on_postgres, opened, together
 from test_redaction_disk import seen_by_shopify
 
 from bridge.inbox import receive
-from bridge.store.dialect import POSTGRES
+from bridge.store.events import MOST_AT_ONCE
 from bridge.store.rows import EventState
 
 __all__ = ["on_postgres"]
@@ -40,7 +40,7 @@ def waiting(tmp_path: Path) -> Path:
 def work_off(bench: Desk) -> int:
     done = 0
     while some := bench.intake.process_some(NOW):
-        assert some <= POSTGRES.at_once
+        assert some <= MOST_AT_ONCE
         done += some
     return done
 

@@ -50,8 +50,10 @@ class Bonds:
         news = sharing.union(keys if browsers else ())
         if said.claimed:
             return news | self._add_apart(strangers)
-        if self._is_plain(names, strangers):
-            return news | self._add(min(names.values(), default=keys[0]), strangers)
+        members = companions(self._db, ALIASES, set(names.values()))
+        if self._is_plain(names, members, strangers):
+            self._put(dict.fromkeys(strangers, min(names.values(), default=keys[0])))
+            return news.union(members, strangers) if strangers else news
         return news | self._work_out(keys)
 
     def aliases(self, keys: Iterable[str]) -> set[str]:
@@ -140,15 +142,16 @@ class Bonds:
         sql = "SELECT count(*) AS n FROM bond_keys WHERE key = :key"
         return int(self._db.query(sql, {"key": key})[0]["n"])
 
-    def _is_plain(self, names: Mapping[str, str], strangers: Collection[str]) -> bool:
-        """Tell whether strangers simply join one customer: nothing else can change by that.
+    def _is_plain(
+        self, names: Mapping[str, str], members: Collection[str], strangers: Collection[str]
+    ) -> bool:
+        """Tell whether strangers simply join the members of one customer: nothing else changes.
 
         It may where the customer has bonds with others that did not join them, or is of several.
         """
         groups = set(names.values())
         if len(groups) > 1 or self._have_crowded(names):
             return False
-        members = companions(self._db, ALIASES, groups)
         own = sum(is_own(key) for key in (*members, *strangers))
         return own <= 1 and not any(map(self._has_others, groups))
 
@@ -181,12 +184,6 @@ class Bonds:
         """Keep strangers each alone: what was said of them is not kept."""
         self._put({key: key for key in strangers})
         return set(strangers)
-
-    def _add(self, customer: str, strangers: Sequence[str]) -> set[str]:
-        self._put(dict.fromkeys(strangers, customer))
-        if customer in strangers:
-            return set(strangers)
-        return companions(self._db, ALIASES, [customer]) if strangers else set()
 
     def _work_out(self, keys: Sequence[str]) -> set[str]:
         """Work out anew who is who of all that bonds connect with these keys."""

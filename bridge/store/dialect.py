@@ -18,24 +18,19 @@ class Dialect:
 
     `skip_locked` ends a SELECT of rows that are to be taken: those that somebody else is just
     taking are passed over. `find` names the function that finds a text in another. `elements`
-    makes rows of a JSON array of texts, with a column `value`. `at_once` says how many events are
-    best processed in one transaction.
+    makes rows of a JSON array of texts, with a column `value`.
     """
 
     skip_locked: str
     find: str
     elements: str
-    at_once: int
 
 
-# There nobody else writes at the same time: whoever stores a webhook waits for its turn.
-SQLITE = Dialect(skip_locked="", find="instr", elements="json_each({})", at_once=10)
-# There whoever stores a webhook waits for nobody, and each statement is a journey.
+SQLITE = Dialect(skip_locked="", find="instr", elements="json_each({})")
 POSTGRES = Dialect(
     skip_locked="FOR UPDATE SKIP LOCKED",
     find="strpos",
     elements="json_array_elements_text({}::json)",
-    at_once=10,
 )
 
 # What a trigger of PostgreSQL answers those who write to a database that was moved.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from bridge.codec import from_iso, iso
 from bridge.model import Event
-from bridge.store.database import Database
+from bridge.store.database import Database, query_for
 from bridge.store.rows import EventRow, EventState, Row
+
+# Of events that are processed in one transaction: on SQLite whoever stores a webhook waits for it.
+MOST_AT_ONCE = 10
 
 
 def key_of(event: Event) -> str:
@@ -59,7 +62,7 @@ class Events:
             """SELECT events.*,
                    NOT EXISTS (SELECT 1 FROM payments WHERE event = events.key) AS fresh
                FROM events WHERE state = 'received' ORDER BY position LIMIT :limit""",
-            {"limit": self._db.dialect.at_once},
+            {"limit": MOST_AT_ONCE},
         )
         return [_event_row(row) for row in rows]
 
@@ -74,9 +77,16 @@ class Events:
 
     def mark(self, key: str, state: EventState, reason: str = "") -> None:
         """Record what became of an event."""
-        self._db.execute(
-            "UPDATE events SET state = :state, reason = :reason WHERE key = :key",
-            {"key": key, "state": state, "reason": reason},
+        self.mark_all([key], state, reason)
+
+    def mark_all(self, keys: Collection[str], state: EventState, reason: str = "") -> None:
+        """Record the same of several events."""
+        query_for(
+            self._db,
+            """UPDATE events SET state = :state, reason = :reason WHERE key IN (:keys)
+               RETURNING key""",
+            keys,
+            {"state": state, "reason": reason},
         )
 
     def count(self) -> dict[str, int]:
