@@ -9,7 +9,6 @@ twice changes nothing.
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -21,14 +20,7 @@ from bridge.config import Config, comma_separated
 from bridge.errors import StoreError
 from bridge.failures import Failures
 from bridge.forgetting import REDACTED, REMOVED
-from bridge.model import (
-    Conversion,
-    ConversionKind,
-    Erasure,
-    Payment,
-    PaymentKind,
-    Status,
-)
+from bridge.model import Conversion, ConversionKind, Erasure, Payment, PaymentKind, Status
 from bridge.normaliser import Normalised, Normaliser
 from bridge.own_events import made_of
 from bridge.provider_api import key_setting
@@ -86,7 +78,7 @@ class Intake:
                     done.append((row.key, state, reason))
                     if reason and state is EventState.PROCESSED:
                         break  # somebody was removed, perhaps from those that follow, too
-                self._mark(done)
+                self._store.events.mark_all(done)
         except StoreError:
             raise
         except Exception:  # of one of them; by itself it holds up no other
@@ -105,19 +97,12 @@ class Intake:
                 if row is None or row.state is not EventState.RECEIVED:
                     return row.state if row else EventState.IGNORED
                 done = key, *self._process(row, now)
-                self._mark([done])
+                self._store.events.mark_all([done])
         except StoreError:
             raise
         except Exception as error:  # whatever one event does to us, the next must not wait for it
             return self._failures.keep_event(key, error)
         return _tell(*done)
-
-    def _mark(self, done: Iterable[_Processed]) -> None:
-        alike: dict[tuple[EventState, str], list[str]] = defaultdict(list)
-        for key, state, reason in done:
-            alike[state, reason].append(key)
-        for (state, reason), keys in alike.items():
-            self._store.events.mark_all(keys, state, reason)
 
     def refresh(self, order: str, now: datetime) -> None:
         """Fold an order anew, and make due what has changed.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from bridge.codec import from_iso, iso
@@ -77,17 +78,21 @@ class Events:
 
     def mark(self, key: str, state: EventState, reason: str = "") -> None:
         """Record what became of an event."""
-        self.mark_all([key], state, reason)
+        self.mark_all([(key, state, reason)])
 
-    def mark_all(self, keys: Collection[str], state: EventState, reason: str = "") -> None:
-        """Record the same of several events."""
-        query_for(
-            self._db,
-            """UPDATE events SET state = :state, reason = :reason WHERE key IN (:keys)
-               RETURNING key""",
-            keys,
-            {"state": state, "reason": reason},
-        )
+    def mark_all(self, marks: Iterable[tuple[str, EventState, str]]) -> None:
+        """Record what became of several events: the key of each, its state, and why."""
+        alike: dict[tuple[EventState, str], list[str]] = defaultdict(list)
+        for key, state, reason in marks:
+            alike[state, reason].append(key)
+        for (state, reason), keys in alike.items():
+            query_for(
+                self._db,
+                """UPDATE events SET state = :state, reason = :reason WHERE key IN (:keys)
+                   RETURNING key""",
+                keys,
+                {"state": state, "reason": reason},
+            )
 
     def count(self) -> dict[str, int]:
         """Return how many events there are in each state."""
