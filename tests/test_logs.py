@@ -252,19 +252,21 @@ def test_where_nobody_reads_the_log_an_event_loop_goes_on(monkeypatch: pytest.Mo
             logs.get().info("webhook", number=number, reason="x" * 1000)
             await asyncio.sleep(0)
         # All that fits has been written by now, and the loop has turned on nevertheless.
-        threading.Thread(target=read_on).start()
+        read.start()
 
     def read_on() -> None:
-        while b" number=299 " not in b"".join(seen):
-            seen.append(os.read(reader, 2**20))
+        while some := os.read(reader, 2**20):  # until the file is closed
+            seen.append(some)
 
     seen: list[bytes] = []
+    read = threading.Thread(target=read_on)
     before = structlog.get_config()
     with os.fdopen(writer, "w", buffering=1) as file:
         monkeypatch.setattr(sys, "stderr", file)
         logs.configure(logs.Redactor())
         asyncio.run(talk())  # which waits for the thread that writes
         structlog.configure(**before)
+    read.join()
     os.close(reader)
     said = b"".join(seen)
     numbers = [int(each) for each in re.findall(rb" number=(\d+)", said)]
