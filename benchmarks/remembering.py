@@ -63,6 +63,8 @@ def sizes(process: int) -> dict[str, float]:
         command = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
         name = "worker" if b"work" in command else "web"
         found[name] = max(found.get(name, 0.0), _resident(child))
+        for beside in _children(child) if name == "worker" else ():
+            found["processor"] = _resident(beside)
     return found
 
 

@@ -1,7 +1,7 @@
-"""The worker: processes events, delivers what is due, asks providers; sleeps until there is more.
+"""The worker: delivers what is due, asks providers; sleeps until there is more.
 
-One thread takes work and hands it out; one processes events, and every vendor has its own few, so
-that one that hangs does not hold up the others.
+One thread takes work and hands it out, and every vendor has its own few, so that one that hangs
+does not hold up the others. What comes due comes of the processor, which runs beside it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from bridge.errors import ProviderApiError, StoreError
 from bridge.forgetting import REMOVED
 from bridge.http import Sender
 from bridge.inbox import receive
-from bridge.intake import Intake
 from bridge.model import Status
 from bridge.outbox import LEASE, Begun, Outbox, utc_now
+from bridge.processor import LONGEST_SLEEP, STORE_FAILURE_SLEEP, Processor
 from bridge.provider_api import ProviderApi, open_api
 from bridge.store import Store
 from bridge.store.facts import WORKED_FOR
@@ -29,12 +29,9 @@ from bridge.store.orders import ref_of
 from bridge.store.persons import batched
 from bridge.store.rows import Ask, AskState, DeliveryRow, EventState
 
-EVENTS_AT_ONCE = 100
 DRAINED_AT_ONCE = 4
 TAKEN_UP_AT_ONCE = 20
 ASKS_AT_ONCE = 10
-LONGEST_SLEEP = 5.0
-STORE_FAILURE_SLEEP = 2.0
 ASK_FIRST_DELAY = timedelta(seconds=20)
 # Scrubbing rewrites the whole database while nobody else may write: at most so much of the time.
 SCRUB_SHARE = 0.01
@@ -51,7 +48,7 @@ log = logs.get()
 
 
 class Worker:
-    """Work through everything that is due, until it is told to stop."""
+    """Work through what is due, until it is told to stop."""
 
     def __init__(
         self,
@@ -72,7 +69,8 @@ class Worker:
         self._apis: dict[str, ProviderApi] = {
             name: api for name, each in config.providers.items() if (api := open_api(each))
         }
-        self._intake = Intake(store, config, self._apis)
+        self._processor = Processor(store, config, clock=clock)
+        self._intake = self._processor.intake
         self._outbox = Outbox(
             store,
             config,
@@ -82,7 +80,6 @@ class Worker:
             follows=self._follows,
         )
         self._pools = {name: _Pool(name, size, store.ring) for name, size in sizes.items()}
-        self._processing = _Pool("events", 1, store.ring)
         self._asking = _Pool("asks", 1, store.ring)
         self._held: dict[tuple[str, str], DeliveryRow] = {}
         self._renewed_at = clock()
@@ -118,8 +115,6 @@ class Worker:
     def step(self) -> bool:
         """Do what is due now; tell whether there was anything to take."""
         busy = False
-        if self._processing.free and self._store.events.received(1):
-            self._processing.submit(self._guarded(self._process_on))
         if self._asking.free and self._store.asks.due(self._clock(), 1):
             self._asking.submit(self._guarded(self._answer_asks))
         self._keep_leases()
@@ -133,26 +128,14 @@ class Worker:
         return busy
 
     def drain(self) -> None:
-        """Work until nothing is due any more, in this thread; for tests and one-off commands."""
+        """Process events and work until nothing is due any more, in this thread; for tests."""
         while self.process_events() or self._answer_asks() or self._deliver_some():
             pass
         self._store.scrub()
 
     def process_events(self) -> bool:
-        """Process the events that wait; tell whether there were any."""
-        done = 0
-        while done < EVENTS_AT_ONCE and (some := self._intake.process_some(self._clock())):
-            done += some
-        return bool(done)
-
-    def _process_on(self) -> None:
-        """Process what waits and what comes meanwhile, while deliveries go on beside it."""
-        try:
-            while not self._stopping.is_set() and self._intake.process_some(self._clock()):
-                self._store.ring()  # what has come due can be taken
-        except StoreError:
-            self._stopping.wait(STORE_FAILURE_SLEEP)
-            raise
+        """Process some of the events that wait; tell whether there were any."""
+        return self._processor.process_some()
 
     def tidy(self) -> bool:
         """Drop what has been kept for long enough; encrypt anew what an older key encrypted.
@@ -178,7 +161,7 @@ class Worker:
 
     def close(self) -> None:
         """Finish the calls in flight and give back the connections."""
-        for pool in (*self._pools.values(), self._processing, self._asking):
+        for pool in (*self._pools.values(), self._asking):
             pool.close()
         for api in self._apis.values():
             api.close()
@@ -280,6 +263,7 @@ class Worker:
             planned = self._store.deliveries.newest("planned", limit=10_000)
             ids = [row.id for row in planned]
             self._each(ids, lambda id: self._store.deliveries.revive(id, self._clock()))
+        self._store.ring()  # events that wait no more are processed, perhaps by another
 
     def _each(self, names: Sequence[str], act: Callable[[str], object]) -> None:
         """Do something for each of many, some at a time: others write in between."""

@@ -137,7 +137,7 @@ class Kept(Protocol):
 class Served:
     """Keep a `bridge serve` running."""
 
-    targets: Mapping[str, int] = {"work": 9, "web": 4, "all": 4, "serve": 3}
+    targets: Mapping[str, int] = {"work": 5, "events": 5, "web": 4, "all": 3, "serve": 3}
 
     def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
         self.settings, self.folder = settings, folder
@@ -152,12 +152,13 @@ class Served:
         poll(self._is_ready, patience, "the bridge to be ready")
 
     def kill(self, target: str) -> None:
-        """Kill a part of it outright: web, work, serve (which takes the others along), or all."""
+        """Kill a part of it outright: web, the two for the work, or serve, alone or with all."""
         workers = set(self._serve.children(" work "))
         webs = set(self._serve.children()) - workers
-        self._seen |= workers | webs
-        victims = {"work": workers, "web": webs, "serve": {self._serve.pid}}
-        for pid in victims.get(target, {self._serve.pid} | workers | webs):
+        events = self._processors(workers)
+        self._seen |= workers | webs | events
+        victims = {"work": workers, "events": events, "web": webs, "serve": {self._serve.pid}}
+        for pid in victims.get(target, {self._serve.pid} | workers | webs | events):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if target in {"serve", "all"}:
@@ -165,7 +166,8 @@ class Served:
 
     def stop(self, patience: float) -> None:
         """Stop it in order, and wait for every process of it."""
-        self._seen |= set(self._serve.children())
+        children = set(self._serve.children())
+        self._seen |= children | self._processors(children)
         if self._serve.process.poll() is None:
             code = self._serve.end()
             assert code == 0, f"bridge serve ended with {code}: {self._serve.said()[-2000:]}"
@@ -181,6 +183,9 @@ class Served:
         for pid in filter(is_alive, self._seen):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+    def _processors(self, workers: Iterable[int]) -> set[int]:
+        return {pid for each in workers for pid in self._serve.children(" --events ", each)}
 
     def _start(self) -> Running:
         self.starts += 1
@@ -200,7 +205,8 @@ class Served:
 class Fleet:
     """Keep so many `bridge web` and `bridge work` running, each on its own.
 
-    A web process is one that supervises and one that answers: either may be the one that is killed.
+    A web process is one that supervises and one that answers, a worker one that delivers and one
+    that processes events: either may be the one that is killed.
     """
 
     def __init__(
@@ -226,8 +232,8 @@ class Fleet:
     def kill(self, target: str) -> None:
         """Kill one process outright."""
         one = self._running[target]
-        answering = one.children()
-        pid = answering[0] if answering and self._dice.random() < 0.5 else one.pid
+        second = one.children()
+        pid = second[0] if second and self._dice.random() < 0.5 else one.pid
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

@@ -81,7 +81,8 @@ class Running:
     """Hold a command that runs, and what it has said so far."""
 
     def __init__(self, arguments: Sequence[str], settings: Mapping[str, str], folder: Path) -> None:
-        self._log = folder / f"{arguments[0]}-{time.monotonic_ns()}.log"
+        self.command = arguments[0]
+        self._log = folder / f"{self.command}-{time.monotonic_ns()}.log"
         with self._log.open("wb") as log:
             # A session of its own: what a terminal's Ctrl-C reaches is this command's group.
             self.process = subprocess.Popen(
@@ -115,8 +116,8 @@ class Running:
         os.killpg(self.pid, signal.SIGINT)
         return self.wait()
 
-    def children(self, holding: str = "") -> list[int]:
-        """Return the processes it has started, of those whose command line holds a text."""
+    def children(self, holding: str = "", of: int = 0) -> list[int]:
+        """Return the processes that it, or another, has started and whose command holds a text."""
         listed = subprocess.run(
             ["ps", "-A", "-o", "pid=,ppid=,stat=,args="],
             capture_output=True,
@@ -127,12 +128,17 @@ class Running:
         return [
             int(row[0])
             for row in rows
-            if int(row[1]) == self.pid and not row[2].startswith("Z") and holding in row[-1]
+            if int(row[1]) == (of or self.pid) and not row[2].startswith("Z") and holding in row[-1]
         ]
 
     def worker(self) -> int:
         """Return the worker of `bridge serve`, once it is there."""
         return int(until(lambda: self.children(" work "), "a worker")[0])
+
+    def processor(self) -> int:
+        """Return the process beside a worker that processes events, once it is there."""
+        of = self.pid if self.command == "work" else self.worker()
+        return int(until(lambda: self.children(" --events ", of), "a processor")[0])
 
     def web(self) -> int:
         """Return the process that answers requests."""
@@ -141,7 +147,8 @@ class Running:
     def kill_all(self) -> None:
         """End it and all it has started, whatever state they are in."""
         started = self.children()
-        for pid in [self.pid, *started]:
+        beside = [pid for each in started for pid in self.children(of=each)]
+        for pid in [self.pid, *started, *beside]:
             if is_alive(pid):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(PATIENCE)

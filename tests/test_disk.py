@@ -31,7 +31,7 @@ REFUSAL = {
 }
 CONNECTIONS = 16
 # Nothing at all can be written, or only the short files: not the database, but the log.
-NO_ROOM, LITTLE_ROOM = 0, 64 * 1024
+NO_ROOM, LITTLE_ROOM = 0, 24 * 1024
 
 
 @pytest.fixture
@@ -140,6 +140,7 @@ def apart(folder: Path, vendors: RunningSandbox) -> Iterator[tuple[Running, Runn
         for name, value in settings.items():
             patch.setenv(name, value)
         until(lambda: "working" in worker.said(), "the worker to work")
+        until(lambda: "processing" in worker.said(), "its processor to do so, too")
         start_log_anew(folder)
         yield web, worker
 

@@ -191,13 +191,12 @@ def _signing_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_stops_in_order(tmp_path: Path, way: str) -> None:
     with serving(tmp_path) as server:
         assert f"bridge listens on {server.url}" in server.said()
-        worker, web = server.worker(), server.web()
+        all_of_it = [server.worker(), server.processor(), server.web()]
         started = time.monotonic()
         code = server.interrupt() if way == "Ctrl-C" else server.end(signal.Signals[way])
         assert code == 0
         assert time.monotonic() - started < 15
-        assert not is_alive(worker)
-        assert not is_alive(web)
+        assert not any(map(is_alive, all_of_it))
         assert "error" not in server.said().lower()
         assert "Traceback" not in server.said()
 
@@ -242,7 +241,7 @@ def test_the_others_stop_in_order_too(tmp_path: Path, command: str) -> None:
 
 def test_a_killed_server_leaves_nothing_behind_and_its_port_free(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
-        left = [server.worker(), server.web()]
+        left = [server.worker(), server.processor(), server.web()]
         port = int(server.url.rpartition(":")[2])
         server.end(signal.SIGKILL)
         with serving(tmp_path, port=port) as again:
@@ -269,6 +268,33 @@ def test_a_killed_worker_is_replaced_and_works(tmp_path: Path, vendors: RunningS
         assert server.worker() != killed
         assert "worker ended" in server.said()
         assert server.end() == 0
+
+
+def test_a_killed_processor_is_replaced_and_works(tmp_path: Path, vendors: RunningSandbox) -> None:
+    run("migrate", folder=tmp_path)
+    settings = vendors_at(vendors.url)
+    with (
+        serving(tmp_path, settings, command="web") as web,
+        running("work", settings=settings, folder=tmp_path) as worker,
+    ):
+        killed = worker.processor()
+        os.kill(killed, signal.SIGKILL)
+        post_click(web.url)
+        replay(web, "invoice.paid", folder=tmp_path)
+        until(lambda: sales(vendors)["taapit"], "the sale to arrive")
+        settle(tmp_path)
+        assert_each_holds_it_once(vendors)
+        assert worker.processor() != killed
+        assert "worker ended" in worker.said()
+        assert worker.end() == 0
+
+
+def test_a_killed_worker_leaves_no_processor_behind(tmp_path: Path) -> None:
+    run("migrate", folder=tmp_path)
+    with running("work", settings=SETTINGS, folder=tmp_path) as worker:
+        left = worker.processor()
+        worker.end(signal.SIGKILL)
+        until(lambda: not is_alive(left), "the processor to end")
 
 
 def test_a_killed_web_is_replaced_and_answers(tmp_path: Path) -> None:

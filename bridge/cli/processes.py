@@ -1,8 +1,9 @@
-"""The processes of `bridge serve`: one that supervises, those of the web, one for the work.
+"""The processes of `bridge serve`: one that supervises, those of the web, and two for the work.
 
-Whatever happens to the first, the others end with it: a server killed outright leaves nothing
-behind that holds its port. The others are process groups of their own, so that the Ctrl-C of a
-terminal reaches the first alone, which then ends them in order.
+One of those two is what `bridge work` is: it delivers, and has another beside it that processes
+events. Whatever happens to the first of all, the others end with it: a server killed outright
+leaves nothing behind that holds its port. The others are process groups of their own, so that the
+Ctrl-C of a terminal reaches the first alone, which then ends them in order.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from granian import Granian
@@ -144,12 +145,13 @@ def url_of(host: str, port: int) -> str:
 
 
 @contextmanager
-def worker_beside(ending: Ending) -> Iterator[None]:
-    """Keep a worker process running until a signal comes or the block ends; end it cleanly.
+def worker_beside(ending: Ending, *options: str) -> Iterator[None]:
+    """Keep a `bridge work` running until a signal comes or the block ends; end it cleanly.
 
-    At a signal it ends while the web does, so that both have all of the time that platforms give.
+    At a signal it ends while this process does, so that both have all of the time that platforms
+    give.
     """
-    keeper = threading.Thread(target=_keep_working, args=(ending,), name="keeper")
+    keeper = threading.Thread(target=_keep_working, args=(ending, options), name="keeper")
     try:
         keeper.start()
         yield
@@ -188,10 +190,10 @@ def _ip(host: str, port: int) -> str:
         raise ConfigError(f"host {host!r} is no address: {error.strerror}") from None
 
 
-def _keep_working(ending: Ending) -> None:
+def _keep_working(ending: Ending, options: Sequence[str]) -> None:
     while not ending.asked:
         try:
-            worker = _start_worker()
+            worker = _start_worker(options)
         except OSError as error:  # out of memory, or of processes
             log.error("worker not started", reason=str(error), action="trying again")
         else:
@@ -199,8 +201,8 @@ def _keep_working(ending: Ending) -> None:
         _unless(ending, RESTART_SECONDS)
 
 
-def _start_worker() -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "bridge", "work", "--with-parent", str(os.getpid())]
+def _start_worker(options: Sequence[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "bridge", "work", *options, "--with-parent", str(os.getpid())]
     with starting:
         return subprocess.Popen(command, process_group=0)  # noqa: S603 - this very program
 

@@ -16,6 +16,8 @@ from bridge.cli.doctor import advice_on_settings
 from bridge.cli.output import say
 from bridge.cli.session import kept_settings, opened
 from bridge.config import Config
+from bridge.outbox import utc_now
+from bridge.processor import Processor
 from bridge.store import open_store_of
 from bridge.store.moves import require_open
 from bridge.vault import Vault, start_anew
@@ -39,6 +41,8 @@ port_option = click.option(
     envvar="PORT",
     help="Port to listen at  [default: PORT, else 8000]",
 )
+# It is one thread, and needs no more of the connections that a worker may have.
+PROCESSORS_SHARE = 1
 # Whoever started this process may be killed outright; it then ends by itself.
 parent_option = click.option("--with-parent", "parent", type=int, hidden=True)
 
@@ -69,16 +73,32 @@ def web(host: str, port: int) -> None:
 
 
 @click.command()
+@click.option("--events", is_flag=True, hidden=True)  # only process them, beside who delivers
 @parent_option
-def work(parent: int | None) -> None:
+def work(*, events: bool, parent: int | None) -> None:
     """Run the worker only: it processes events and delivers."""
     ending = processes.Ending()
     processes.die_with_parent(parent, signal.SIGTERM)
-    with opened(quiet=False) as session:
+    if events:
+        _process(ending)
+    else:
+        _deliver(ending)
+
+
+def _process(ending: processes.Ending) -> None:
+    with opened(quiet=False, share=lambda _: PROCESSORS_SHARE) as session:
+        processor = Processor(session.store, session.config, clock=utc_now)
+        ending.then(processor.stop)
+        processor.run()
+
+
+def _deliver(ending: processes.Ending) -> None:
+    with opened(quiet=False, share=lambda pool: max(pool - PROCESSORS_SHARE, 1)) as session:
         require_open(session.store)
         worker = Worker(session.store, session.config)
         ending.then(worker.stop)
-        worker.run()
+        with processes.worker_beside(ending, "--events"):
+            worker.run()
 
 
 @click.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,14 +30,21 @@ class Session:
 
 
 @contextmanager
-def opened(*, quiet: bool = True, bulk: bool = False, deciding: bool = False) -> Iterator[Session]:
+def opened(
+    *,
+    quiet: bool = True,
+    bulk: bool = False,
+    deciding: bool = False,
+    share: Callable[[int], int] = int,
+) -> Iterator[Session]:
     """Read the settings and open a store that is migrated; with `bulk`, to write much.
 
-    A command that is `deciding` what vendors are told needs the settings of the worker.
+    A command that is `deciding` what vendors are told needs the settings of the worker. `share` is
+    how many connections it has of so many.
     """
     config = kept_settings()
     logs.configure(logs.Redactor(config.secrets()), quiet=quiet)
-    store = open_store_of(config, bulk=bulk)
+    store = open_store_of(config, bulk=bulk, pool=share(config.settings.database_pool))
     try:
         store.check()
         if deciding:

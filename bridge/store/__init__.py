@@ -74,19 +74,21 @@ class Store(Protocol):
 
 # A worker can wait for other writers; a provider that sends a webhook soon hangs up.
 PATIENCE, WEB_PATIENCE = 20.0, 4.0
-# A small plan of PostgreSQL has 20 connections: a web process and a worker, which has one more to
-# be woken, take 9, and while they are being replaced there may be twice as many.
+# A small plan of PostgreSQL has 20 connections: a web process and a worker, which has two more to
+# be woken, take 10, and while they are being replaced there may be twice as many.
 POOL = 4
 
 
-def open_store_of(config: Config, patience: float = PATIENCE, *, bulk: bool = False) -> Store:
-    """Open the store that the settings name, as they say."""
+def open_store_of(
+    config: Config, patience: float = PATIENCE, *, bulk: bool = False, pool: int = 0
+) -> Store:
+    """Open the store that the settings name, as they say but for a `pool` that is given."""
     settings = config.settings
     return open_store(
         config.database_url,
         patience,
         bulk=bulk,
-        pool=settings.database_pool,
+        pool=pool or settings.database_pool,
         listen=settings.database_listen,
     )
 
