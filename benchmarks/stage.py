@@ -39,7 +39,8 @@ ALL_VENDORS = TAAPIT | {
     "TRACIFY_ORIGIN": "https://shop.example",
 }
 START_SECONDS = 60.0
-WORKING = b"event=working"
+# What a worker says, and its processor beside it.
+WORKING = (b"event=working", b"event=processing")
 
 
 Process = subprocess.Popen[bytes] | Forked
@@ -197,7 +198,8 @@ class Bridge:
         return running(*arguments, settings=self.settings | settings, log=self._log)
 
     def _workers_begun(self) -> int:
-        return self._log.read_bytes().count(WORKING) if self._log.exists() else 0
+        said = self._log.read_bytes() if self._log.exists() else b""
+        return min(map(said.count, WORKING))
 
     @property
     def _log(self) -> Path:

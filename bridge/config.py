@@ -64,8 +64,8 @@ class BridgeSettings(BaseSettings):
     database_pool: int = Field(
         4,
         ge=1,
-        description="PostgreSQL: connections of a process at most; one that works takes one more "
-        "to be woken (a web process and a worker: 9, and twice that while they are replaced)",
+        description="PostgreSQL: connections of a web process, or of a worker, at most; a worker "
+        "takes two more to be woken (both together: 10, and twice that while they are replaced)",
     )
     database_listen: bool = Field(
         True,

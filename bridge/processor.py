@@ -17,7 +17,6 @@ from bridge.intake import Intake
 from bridge.provider_api import can_ask
 from bridge.store import Store
 
-EVENTS_AT_ONCE = 100
 LONGEST_SLEEP = 5.0
 STORE_FAILURE_SLEEP = 2.0
 
@@ -29,7 +28,7 @@ class Processor:
 
     def __init__(self, store: Store, config: Config, *, clock: Callable[[], datetime]) -> None:
         askable = (name for name, each in config.providers.items() if can_ask(each))
-        self.intake = Intake(store, config, askable)
+        self._intake = Intake(store, config, askable)
         self._store = store
         self._clock = clock
         self._stopping = threading.Event()
@@ -39,29 +38,23 @@ class Processor:
         self._store.wait(0)  # from here on no ring is missed
         log.info("processing")
         while not self._stopping.is_set():
+            pause = STORE_FAILURE_SLEEP
             try:
-                self.process_on()
-                self._store.wait(LONGEST_SLEEP)
+                self._process_on()
+                pause = LONGEST_SLEEP
             except StoreError as error:
                 log.error("store failed", reason=str(error))
-                self._stopping.wait(STORE_FAILURE_SLEEP)
             except Exception:
                 log.exception("work failed")
-                self._stopping.wait(STORE_FAILURE_SLEEP)
+            if not self._stopping.is_set():
+                self._store.wait(pause)
 
     def stop(self) -> None:
-        """Ask it to end; safe to call from a signal handler or another thread."""
+        """Ask `run` to return; safe to call from a signal handler or another thread."""
         self._stopping.set()
         self._store.ring()
 
-    def process_some(self) -> bool:
-        """Process some of the events that wait; tell whether there were any."""
-        done = 0
-        while done < EVENTS_AT_ONCE and (some := self.intake.process_some(self._clock())):
-            done += some
-        return bool(done)
-
-    def process_on(self) -> None:
+    def _process_on(self) -> None:
         """Process what waits, and what comes meanwhile."""
-        while not self._stopping.is_set() and self.intake.process_some(self._clock()):
+        while not self._stopping.is_set() and self._intake.process_some(self._clock()):
             self._store.ring()  # what has come due can be taken

@@ -19,9 +19,10 @@ from bridge.errors import ProviderApiError, StoreError
 from bridge.forgetting import REMOVED
 from bridge.http import Sender
 from bridge.inbox import receive
+from bridge.intake import Intake
 from bridge.model import Status
 from bridge.outbox import LEASE, Begun, Outbox, utc_now
-from bridge.processor import LONGEST_SLEEP, STORE_FAILURE_SLEEP, Processor
+from bridge.processor import LONGEST_SLEEP, STORE_FAILURE_SLEEP
 from bridge.provider_api import ProviderApi, open_api
 from bridge.store import Store
 from bridge.store.facts import WORKED_FOR
@@ -29,6 +30,7 @@ from bridge.store.orders import ref_of
 from bridge.store.persons import batched
 from bridge.store.rows import Ask, AskState, DeliveryRow, EventState
 
+EVENTS_AT_ONCE = 100
 DRAINED_AT_ONCE = 4
 TAKEN_UP_AT_ONCE = 20
 ASKS_AT_ONCE = 10
@@ -69,8 +71,7 @@ class Worker:
         self._apis: dict[str, ProviderApi] = {
             name: api for name, each in config.providers.items() if (api := open_api(each))
         }
-        self._processor = Processor(store, config, clock=clock)
-        self._intake = self._processor.intake
+        self._intake = Intake(store, config, self._apis)
         self._outbox = Outbox(
             store,
             config,
@@ -135,7 +136,10 @@ class Worker:
 
     def process_events(self) -> bool:
         """Process some of the events that wait; tell whether there were any."""
-        return self._processor.process_some()
+        done = 0
+        while done < EVENTS_AT_ONCE and (some := self._intake.process_some(self._clock())):
+            done += some
+        return bool(done)
 
     def tidy(self) -> bool:
         """Drop what has been kept for long enough; encrypt anew what an older key encrypted.

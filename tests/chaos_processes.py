@@ -277,7 +277,7 @@ class Fleet:
 
     def _is_ready(self, how_many: Callable[[Iterable[bool]], bool]) -> bool:
         workers = (one for name, one in self._running.items() if name.startswith("work"))
-        return how_many("working" in one.said() for one in workers) and how_many(
+        return how_many("processing" in one.said() for one in workers) and how_many(
             map(_answers, self.urls)
         )
 

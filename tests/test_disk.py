@@ -103,7 +103,7 @@ def test_a_full_disk_is_answered_503_until_there_is_room(
 ) -> None:
     with serving(tmp_path, vendors_at(vendors.url)) as server:
         until(lambda: "working" in server.said(), "the worker to work")
-        pids = [server.pid, server.web(), server.worker()]
+        pids = [server.pid, server.web(), server.worker(), server.processor()]
         assert {each.status for each in send(server, range(4))} == {200}
         settle(tmp_path)
         before = vendors.ledger.as_json()
@@ -123,7 +123,7 @@ def test_a_full_disk_is_answered_503_until_there_is_room(
         assert sorted(rows(tmp_path, "SELECT id, state FROM events")) == sorted(
             (f"evt_{number}", "processed") for number in [*range(4), *range(100, 132)]
         )
-        assert [server.pid, server.web(), server.worker()] == pids
+        assert [server.pid, server.web(), server.worker(), server.processor()] == pids
         assert "transaction" not in server.said()
         assert server.end() == 0
 
@@ -225,7 +225,7 @@ def test_a_database_that_may_only_be_read_is_answered_503_until_it_may_be_writte
     monkeypatch.setattr("running.BRIDGE", [sys.executable, "-c", AS_ANYBODY])
     with serving(tmp_path) as server:
         assert {each.status for each in send(server, range(8))} == {200}
-        worker, before = server.worker(), server.web()
+        workers, before = [server.worker(), server.processor()], server.web()
         files = [tmp_path / f"bridge.db{end}" for end in ("", "-wal", "-shm")]
         for file in files:
             file.chmod(0o444)
@@ -241,7 +241,7 @@ def test_a_database_that_may_only_be_read_is_answered_503_until_it_may_be_writte
         assert status_of(server, "readyz") == 200
         until(lambda: not rows(tmp_path, "SELECT 1 FROM events WHERE state = 'received'"), "work")
         assert len(rows(tmp_path, "SELECT 1 FROM events WHERE state = 'processed'")) == 40
-        assert server.worker() == worker
+        assert [server.worker(), server.processor()] == workers
         assert server.end() == 0
 
 
@@ -257,7 +257,7 @@ def test_a_disk_that_is_gone_for_a_while_is_answered_503(tmp_path: Path) -> None
     disk.mkdir()
     settings = SETTINGS | {"DATABASE_URL": f"sqlite:///{disk / 'bridge.db'}"}
     with serving(tmp_path, settings) as server:
-        pids = [server.web(), server.worker()]
+        pids = [server.web(), server.worker(), server.processor()]
         assert {each.status for each in send(server, range(8))} == {200}
         until(lambda: not rows(disk, "SELECT 1 FROM events WHERE state = 'received'"), "the worker")
         disk.rename(unplugged)
@@ -269,5 +269,5 @@ def test_a_disk_that_is_gone_for_a_while_is_answered_503(tmp_path: Path) -> None
         assert status_of(server, "readyz") == 200
         until(lambda: not rows(disk, "SELECT 1 FROM events WHERE state = 'received'"), "the worker")
         assert len(rows(disk, "SELECT 1 FROM events")) == 40
-        assert [server.web(), server.worker()] == pids
+        assert [server.web(), server.worker(), server.processor()] == pids
         assert server.end() == 0

@@ -25,6 +25,8 @@ from bridge.inbox import receive
 from bridge.intake import Intake
 from bridge.model import Event, Payment, PaymentKind, Status
 from bridge.money import Money
+from bridge.outbox import utc_now
+from bridge.processor import Processor
 from bridge.store import Store
 from bridge.store.events import key_of
 from bridge.store.rows import EventState
@@ -320,26 +322,26 @@ def test_a_store_that_is_busy_for_longer_than_anybody_waits_is_no_fault_of_an_ev
 ) -> None:
     path = str(tmp_path / "bridge.db")
     impatient = SqliteStore(path, patience=0.05)
-    worker = Worker(impatient, desk.config)
-    working = threading.Thread(target=worker.run)
+    processor = Processor(impatient, desk.config, clock=utc_now)
+    processing = threading.Thread(target=processor.run)
     blocker = sqlite3.connect(path, isolation_level=None, timeout=30)
     event = desk.config.providers["acmepay"].read(unsigned(json.dumps(SALE)))
     desk.store.events.add(event, NOW)
     desk.store.events.mark(key_of(event), EventState.PROCESSED)
     with logged() as log:
         if started:
-            working.start()
-            until(lambda: "working" in log.getvalue(), "the worker to work")
+            processing.start()
+            until(lambda: "processing" in log.getvalue(), "the processor to begin")
         blocker.execute("UPDATE events SET state = 'received'")  # which wakes nobody
         blocker.execute("BEGIN IMMEDIATE")
         desk.store.ring()
         if not started:
-            working.start()
+            processing.start()
         until(lambda: "store failed" in log.getvalue(), "a failure of the store")
         assert desk.store.events.count() == {"received": 1}
         blocker.execute("COMMIT")
         until(lambda: desk.store.events.count() == {"processed": 1}, "the event to be processed")
-        worker.stop()
-        working.join()
+        processor.stop()
+        processing.join()
     blocker.close()
     impatient.close()

@@ -34,6 +34,7 @@ from running import (
 
 from bridge import codec, config
 from bridge.cli.fixture_files import collect
+from bridge.cli.processes import PROCESSOR
 from bridge.cli.replay import post
 from bridge.sandbox import RunningSandbox, serve_sandbox
 from bridge.store import open_store
@@ -239,6 +240,11 @@ def test_the_others_stop_in_order_too(tmp_path: Path, command: str) -> None:
 # ── killing ──────────────────────────────────────────────────────────────────────────────────────
 
 
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not is_alive(pid), "it to be killed")
+
+
 def test_a_killed_server_leaves_nothing_behind_and_its_port_free(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         left = [server.worker(), server.processor(), server.web()]
@@ -260,13 +266,13 @@ def test_a_server_killed_at_its_start_leaves_nothing_behind(tmp_path: Path) -> N
 def test_a_killed_worker_is_replaced_and_works(tmp_path: Path, vendors: RunningSandbox) -> None:
     with serving(tmp_path, vendors_at(vendors.url)) as server:
         killed = server.worker()
-        os.kill(killed, signal.SIGKILL)
+        kill(killed)
         post_click(server.url)
         replay(server, "invoice.paid", folder=tmp_path)
         settle(tmp_path)
         assert_each_holds_it_once(vendors)
         assert server.worker() != killed
-        assert "worker ended" in server.said()
+        assert "event=ended part=worker" in server.said()
         assert server.end() == 0
 
 
@@ -278,15 +284,24 @@ def test_a_killed_processor_is_replaced_and_works(tmp_path: Path, vendors: Runni
         running("work", settings=settings, folder=tmp_path) as worker,
     ):
         killed = worker.processor()
-        os.kill(killed, signal.SIGKILL)
+        kill(killed)
         post_click(web.url)
         replay(web, "invoice.paid", folder=tmp_path)
         until(lambda: sales(vendors)["taapit"], "the sale to arrive")
         settle(tmp_path)
         assert_each_holds_it_once(vendors)
         assert worker.processor() != killed
-        assert "worker ended" in worker.said()
+        assert "event=ended part=processor" in worker.said()
         assert worker.end() == 0
+
+
+def test_a_worker_whose_processor_cannot_live_ends_and_says_so(tmp_path: Path) -> None:
+    run("migrate", folder=tmp_path)
+    with running("work", settings=SETTINGS, folder=tmp_path) as worker:
+        for _ in range(PROCESSOR.starts or 0):
+            kill(worker.processor())
+        assert worker.wait() == 1
+        assert "Error: its processor ended 5 times in a row" in worker.said()
 
 
 def test_a_killed_worker_leaves_no_processor_behind(tmp_path: Path) -> None:
@@ -300,8 +315,7 @@ def test_a_killed_worker_leaves_no_processor_behind(tmp_path: Path) -> None:
 def test_a_killed_web_is_replaced_and_answers(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         killed = server.web()
-        os.kill(killed, signal.SIGKILL)
-        until(lambda: not is_alive(killed), "the web to be killed")
+        kill(killed)
         until(lambda: is_ready(server), "another web")
         assert server.web() != killed
         assert server.end() == 0

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from granian import Granian
 from granian.constants import Interfaces
@@ -34,10 +35,9 @@ PR_SET_PDEATHSIG = 1
 # Requests in flight take milliseconds. A signal in the very instant in which the web starts may be
 # missed by it, and then this is how long ending takes.
 WEB_STOP_SECONDS = 10
-# A call to a vendor that is in flight may take as long as its time-outs, and a platform kills what
-# has not ended 30 seconds after it asked.
-WORKER_STOP_SECONDS = 28
 RESTART_SECONDS, WATCH_SECONDS = 1.0, 0.1
+# What lasts so long did not fail at its start.
+LASTING_SECONDS = 30.0
 
 log = logs.get()
 
@@ -50,11 +50,31 @@ os.register_at_fork(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Name a part of the work that is a process of its own, and say how it is kept running.
+
+    `starts` is how often in a row it may end within seconds; none: as often as it likes.
+    """
+
+    name: str
+    options: Sequence[str]
+    stop_seconds: float
+    starts: int | None = None
+
+
+# A call to a vendor that is in flight may take as long as its time-outs, and a platform kills what
+# has not ended 30 seconds after it asked; a worker must be there to end its processor before that.
+WORKER = Part("worker", (), 28)
+PROCESSOR = Part("processor", ("--events",), 25, starts=5)
+
+
 class Ending:
-    """Note that SIGTERM or SIGINT has come, from its making on."""
+    """Note that SIGTERM or SIGINT has come, from its making on, or why to end without."""
 
     def __init__(self) -> None:
         self.asked = False
+        self.failure = ""
         self._act: Callable[[], None] | None = None
         self.listen()
 
@@ -68,6 +88,11 @@ class Ending:
         self._act = act
         if self.asked:
             act()
+
+    def fail(self, reason: str) -> None:
+        """Have this process end, as it cannot do what it is for."""
+        self.failure = reason
+        self._ask()
 
     def _ask(self, *_: object) -> None:
         self.asked = True
@@ -145,19 +170,21 @@ def url_of(host: str, port: int) -> str:
 
 
 @contextmanager
-def worker_beside(ending: Ending, *options: str) -> Iterator[None]:
-    """Keep a `bridge work` running until a signal comes or the block ends; end it cleanly.
+def beside(ending: Ending, part: Part) -> Iterator[None]:
+    """Keep a part running until a signal comes or the block ends; end it cleanly.
 
     At a signal it ends while this process does, so that both have all of the time that platforms
-    give.
+    give. One that ends again and again as soon as it has begun has this process end, too.
     """
-    keeper = threading.Thread(target=_keep_working, args=(ending, options), name="keeper")
+    keeper = threading.Thread(target=_keep_running, args=(ending, part), name="keeper")
     try:
         keeper.start()
         yield
     finally:
         ending.asked = True
         keeper.join()
+    if ending.failure:
+        raise BridgeError(ending.failure)
 
 
 def die_with_parent(parent: int | None, with_signal: signal.Signals) -> None:
@@ -190,32 +217,39 @@ def _ip(host: str, port: int) -> str:
         raise ConfigError(f"host {host!r} is no address: {error.strerror}") from None
 
 
-def _keep_working(ending: Ending, options: Sequence[str]) -> None:
+def _keep_running(ending: Ending, part: Part) -> None:
+    in_a_row = 0
     while not ending.asked:
+        began = time.monotonic()
         try:
-            worker = _start_worker(options)
+            process = _start(part)
         except OSError as error:  # out of memory, or of processes
-            log.error("worker not started", reason=str(error), action="trying again")
+            log.error("not started", part=part.name, reason=str(error), action="trying again")
         else:
-            _watch(worker, ending)
+            _watch(process, part, ending)
+        in_a_row = 0 if time.monotonic() - began > LASTING_SECONDS else in_a_row + 1
+        if in_a_row == part.starts and not ending.asked:
+            ending.fail(f"its {part.name} ended {in_a_row} times in a row (see the log)")
         _unless(ending, RESTART_SECONDS)
 
 
-def _start_worker(options: Sequence[str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "bridge", "work", *options, "--with-parent", str(os.getpid())]
+def _start(part: Part) -> subprocess.Popen[bytes]:
+    words = ("work", *part.options, "--with-parent", str(os.getpid()))
+    command = [sys.executable, "-m", "bridge", *words]
     with starting:
         return subprocess.Popen(command, process_group=0)  # noqa: S603 - this very program
 
 
-def _watch(worker: subprocess.Popen[bytes], ending: Ending) -> None:
-    """Wait until a worker has ended; end it when a signal comes."""
-    while worker.poll() is None and not ending.asked:
+def _watch(process: subprocess.Popen[bytes], part: Part, ending: Ending) -> None:
+    """Wait until a process has ended; end it when a signal comes."""
+    while process.poll() is None and not ending.asked:
         time.sleep(WATCH_SECONDS)
-    if worker.poll() is None:
-        _end(worker)
+    if process.poll() is None:
+        _end(process, part)
     elif not ending.asked:
         with starting:
-            log.error("worker ended", exit_code=worker.returncode, action="starting another")
+            code = process.returncode
+            log.error("ended", part=part.name, exit_code=code, action="starting another")
 
 
 def _unless(ending: Ending, seconds: float) -> None:
@@ -225,10 +259,10 @@ def _unless(ending: Ending, seconds: float) -> None:
         time.sleep(WATCH_SECONDS)
 
 
-def _end(worker: subprocess.Popen[bytes]) -> None:
-    worker.terminate()
+def _end(process: subprocess.Popen[bytes], part: Part) -> None:
+    process.terminate()
     try:
-        worker.wait(WORKER_STOP_SECONDS)
+        process.wait(part.stop_seconds)
     except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()
+        process.kill()
+        process.wait()

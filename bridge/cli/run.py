@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import closing, suppress
+from contextlib import closing
 
 import click
 
@@ -41,8 +41,6 @@ port_option = click.option(
     envvar="PORT",
     help="Port to listen at  [default: PORT, else 8000]",
 )
-# It is one thread, and needs no more of the connections that a worker may have.
-PROCESSORS_SHARE = 1
 # Whoever started this process may be killed outright; it then ends by itself.
 parent_option = click.option("--with-parent", "parent", type=int, hidden=True)
 
@@ -57,7 +55,7 @@ def serve(host: str, port: int, parent: int | None) -> None:
     processes.die_with_parent(parent, signal.SIGTERM)
     count = _prepare(host, port)
     say(f"bridge listens on {processes.url_of(host, port)}, and delivers", err=True)
-    with processes.worker_beside(ending):
+    with processes.beside(ending, processes.WORKER):
         processes.run_web(host, port, ending, count)
 
 
@@ -86,18 +84,26 @@ def work(*, events: bool, parent: int | None) -> None:
 
 
 def _process(ending: processes.Ending) -> None:
-    with opened(quiet=False, share=lambda _: PROCESSORS_SHARE) as session:
+    with opened(quiet=False, share=lambda _: 1) as session:  # it is one thread
         processor = Processor(session.store, session.config, clock=utc_now)
         ending.then(processor.stop)
         processor.run()
 
 
+def _share(pool: int) -> int:
+    """Return how many of a worker's connections who delivers has: not less than two, if it may.
+
+    One may be busy for long, while what a vendor has answered is to be recorded.
+    """
+    return max(pool - 1, min(pool, 2))
+
+
 def _deliver(ending: processes.Ending) -> None:
-    with opened(quiet=False, share=lambda pool: max(pool - PROCESSORS_SHARE, 1)) as session:
+    with opened(quiet=False, share=_share) as session:
         require_open(session.store)
         worker = Worker(session.store, session.config)
         ending.then(worker.stop)
-        with processes.worker_beside(ending, "--events"):
+        with processes.beside(ending, processes.PROCESSOR):
             worker.run()
 
 
@@ -147,13 +153,15 @@ def migrate(
 )
 def sandbox(host: str, port: int) -> None:
     """Run stand-ins for the vendors, to try before you connect."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes.require_free(host, port)
-    with suppress(KeyboardInterrupt), stand_ins.serve_sandbox(host, port) as running:
+    # Heard only where they are waited for: one that came just before would be waited for in vain.
+    ending = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    with stand_ins.serve_sandbox(host, port) as running:
         say(f"sandbox vendors on {running.url} (what they were told: {running.url}/ledger)")
         for name in stand_ins.discover():
             say(f"  {name.upper()}_BASE_URL={running.url}/{name}")
-        signal.pause()
+        signal.sigwait(ending)
 
 
 def _prepare(host: str, port: int) -> int:

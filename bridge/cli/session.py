@@ -35,16 +35,17 @@ def opened(
     quiet: bool = True,
     bulk: bool = False,
     deciding: bool = False,
-    share: Callable[[int], int] = int,
+    share: Callable[[int], int] | None = None,
 ) -> Iterator[Session]:
     """Read the settings and open a store that is migrated; with `bulk`, to write much.
 
-    A command that is `deciding` what vendors are told needs the settings of the worker. `share` is
-    how many connections it has of so many.
+    A command that is `deciding` what vendors are told needs the settings of the worker. `share`
+    tells how many it has of so many connections; without, it has them all.
     """
     config = kept_settings()
     logs.configure(logs.Redactor(config.secrets()), quiet=quiet)
-    store = open_store_of(config, bulk=bulk, pool=share(config.settings.database_pool))
+    pool = config.settings.database_pool
+    store = open_store_of(config, bulk=bulk, pool=share(pool) if share else pool)
     try:
         store.check()
         if deciding:

@@ -80,7 +80,7 @@ POOL = 4
 
 
 def open_store_of(
-    config: Config, patience: float = PATIENCE, *, bulk: bool = False, pool: int = 0
+    config: Config, patience: float = PATIENCE, *, bulk: bool = False, pool: int | None = None
 ) -> Store:
     """Open the store that the settings name, as they say but for a `pool` that is given."""
     settings = config.settings
