@@ -28,13 +28,15 @@ TABLES = (
 @pytest.fixture
 def shop(make: Make) -> Bench:
     """A shop that tells Tracify of visits; a week of retention, a month of attribution."""
-    return make(
+    made = make(
         "tracify",
         "taapit",
         TRACIFY_PAGEVIEWS="1",
         BRIDGE_RETENTION_DAYS="7",
         BRIDGE_ATTRIBUTION_DAYS="30",
     )
+    made.clock.catch_up()  # what is posted comes now, however long after this was written
+    return made
 
 
 def come(made: Bench, who: str = "b_1", days_ago: float = 0, **customer: str) -> None:
