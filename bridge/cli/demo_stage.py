@@ -16,7 +16,7 @@ import requests
 
 from bridge import config as settings
 from bridge import sandbox
-from bridge.cli import processes
+from bridge.cli.addresses import url_of
 from bridge.config import Config
 from bridge.errors import BridgeError
 from bridge.store import Store, open_store_of
@@ -52,7 +52,7 @@ def serving(folder: Path) -> Iterator[str]:
     with log.open("wb") as output:
         # A process group of its own: Ctrl-C reaches the demo, which then ends the server.
         server = subprocess.Popen(command, stderr=output, process_group=0)  # noqa: S603 - this program
-    url = processes.url_of("127.0.0.1", port)
+    url = url_of("127.0.0.1", port)
     try:
         wait(lambda: server.poll() is not None or _answers(url), START_SECONDS, "no start")
         if server.poll() is not None:

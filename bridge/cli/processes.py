@@ -9,11 +9,8 @@ Ctrl-C of a terminal reaches the first alone, which then ends them in order.
 from __future__ import annotations
 
 import ctypes
-import errno
-import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,19 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from granian import Granian
-from granian.constants import Interfaces
-
-from bridge import config as settings
 from bridge import logs
-from bridge.errors import BridgeError, ConfigError
-from bridge.web import create_app
-from bridge.web.front import Front
+from bridge.errors import BridgeError
 
 PR_SET_PDEATHSIG = 1
-# Requests in flight take milliseconds. A signal in the very instant in which the web starts may be
-# missed by it, and then this is how long ending takes.
-WEB_STOP_SECONDS = 10
 RESTART_SECONDS, WATCH_SECONDS = 1.0, 0.1
 # What lasts so long did not fail at its start.
 LASTING_SECONDS = 30.0
@@ -100,75 +88,6 @@ class Ending:
             self._act()
 
 
-def run_web(host: str, port: int, ending: Ending, count: int = 1) -> None:
-    """Serve the web in so many processes until SIGTERM or SIGINT.
-
-    Requests in flight are answered first.
-    """
-    server = Granian(
-        f"{__name__}:application",
-        factory=True,
-        address=_ip(host, port),
-        port=port,
-        interface=Interfaces.ASGINL,
-        workers=count,
-        websockets=False,
-        respawn_failed_workers=True,
-        workers_kill_timeout=WEB_STOP_SECONDS,
-        log_enabled=False,
-    )
-    supervisor = os.getpid()
-
-    def stop() -> None:
-        if os.getpid() != supervisor:
-            os._exit(0)  # a child just forked, which does not listen to signals itself yet
-        server.signal_handler_interrupt()  # type: ignore[no-untyped-call]
-
-    def started() -> None:
-        ending.listen()  # it would end the web, and only then the worker
-        ending.then(stop)
-
-    server.on_startup(started)
-    try:
-        server.serve()
-    except SystemExit as failure:
-        # A platform may ask all processes at once to end, and the web then does so by itself.
-        if failure.code and not ending.asked:
-            raise BridgeError("a web process ended twice within seconds") from None
-
-
-def application() -> Front:
-    """Build the web application in the process that serves it."""
-    os.setpgid(0, 0)
-    parent = multiprocessing.parent_process()
-    die_with_parent(parent.pid if parent else None, signal.SIGKILL)
-    config = settings.load()
-    logs.configure(logs.Redactor(config.secrets()))
-    app = create_app(config)
-    return Front(app, app.extensions["bridge"])
-
-
-def require_free(host: str, port: int) -> None:
-    """Raise ConfigError where nothing can listen at an address."""
-    address = _ip(host, port)
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            in_use = error.errno == errno.EADDRINUSE
-            reason = "is in use" if in_use else f"cannot be used: {error.strerror}"
-            raise ConfigError(
-                f"port {port} on {host} {reason} (choose with --host and --port, or HOST and PORT)"
-            ) from None
-
-
-def url_of(host: str, port: int) -> str:
-    """Return the address of a server as one writes it."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 @contextmanager
 def beside(ending: Ending, part: Part) -> Iterator[None]:
     """Keep a part running until a signal comes or the block ends; end it cleanly.
@@ -207,14 +126,6 @@ def _watch_parent(parent: int, with_signal: signal.Signals) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os.kill(os.getpid(), with_signal)
-
-
-def _ip(host: str, port: int) -> str:
-    """Return the first address that a host name stands for."""
-    try:
-        return str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
-    except OSError as error:
-        raise ConfigError(f"host {host!r} is no address: {error.strerror}") from None
 
 
 def _keep_running(ending: Ending, part: Part) -> None:

@@ -19,6 +19,8 @@ from bridge.store.facts import WORKED_FOR
 
 Plain = dict[str, Any]
 as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
+# Whoever started this process may be killed outright; it then ends by itself.
+parent_option = click.option("--with-parent", "parent", type=int, hidden=True)
 
 
 @dataclass(frozen=True, slots=True)
