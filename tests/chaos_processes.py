@@ -5,7 +5,6 @@ The bridge is one `bridge serve`, or several web processes and several workers s
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import time
@@ -20,7 +19,8 @@ from typing import Protocol
 import requests
 from chaos_shop import Visitor, Webhook
 from kit import API_KEY
-from running import Running, free_port, is_alive
+from psutil import Process
+from running import Running, free_port, is_alive, kill
 
 THREADS = 8
 ANSWER_SECONDS = 10.0
@@ -144,7 +144,7 @@ class Served:
         self.starts = 0
         self._port = free_port()
         self.urls: Sequence[str] = [f"http://127.0.0.1:{self._port}"]
-        self._seen: set[int] = set()
+        self._seen: set[Process] = set()
         self._serve = self._start()
 
     def wait_ready(self, patience: float) -> None:
@@ -157,11 +157,11 @@ class Served:
         webs = set(self._serve.children()) - workers
         events = self._processors(workers)
         self._seen |= workers | webs | events
-        victims = {"work": workers, "events": events, "web": webs, "serve": {self._serve.pid}}
-        for pid in victims.get(target, {self._serve.pid} | workers | webs | events):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        victims = {"work": workers, "events": events, "web": webs, "serve": set[Process]()}
+        for each in victims.get(target, workers | webs | events):
+            kill(each)
         if target in {"serve", "all"}:
+            self._serve.process.kill()
             self._serve.process.wait()
 
     def stop(self, patience: float) -> None:
@@ -180,12 +180,11 @@ class Served:
     def close(self) -> None:
         """End all that was ever started."""
         self._serve.kill_all()
-        for pid in filter(is_alive, self._seen):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for each in self._seen:
+            kill(each)
 
-    def _processors(self, workers: Iterable[int]) -> set[int]:
-        return {pid for each in workers for pid in self._serve.children(" --events ", each)}
+    def _processors(self, workers: Iterable[Process]) -> set[Process]:
+        return {found for each in workers for found in self._serve.children(" --events ", each)}
 
     def _start(self) -> Running:
         self.starts += 1
@@ -233,9 +232,10 @@ class Fleet:
         """Kill one process outright."""
         one = self._running[target]
         second = one.children()
-        pid = second[0] if second and self._dice.random() < 0.5 else one.pid
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        if second and self._dice.random() < 0.5:
+            kill(second[0])
+        else:
+            one.process.kill()
 
     def stop(self, patience: float) -> None:
         """Stop all in order, and wait for every process."""

@@ -8,13 +8,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 from kit import API_KEY, CLICKS, VENDOR_SETTINGS
+from psutil import Process
 
 from bridge.sandbox import discover
 
@@ -116,50 +118,64 @@ class Running:
         os.killpg(self.pid, signal.SIGINT)
         return self.wait()
 
-    def children(self, holding: str = "", of: int = 0) -> list[int]:
+    def children(self, holding: str = "", of: Process | None = None) -> list[Process]:
         """Return the processes that it, or another, has started and whose command holds a text."""
-        listed = subprocess.run(
-            ["ps", "-A", "-o", "pid=,ppid=,stat=,args="],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        rows = [line.split(maxsplit=3) for line in listed.stdout.splitlines()]
-        return [
-            int(row[0])
-            for row in rows
-            if int(row[1]) == (of or self.pid) and not row[2].startswith("Z") and holding in row[-1]
-        ]
+        if of is None and self.process.poll() is not None:
+            return []
+        with suppress(psutil.NoSuchProcess):
+            children = (of or Process(self.pid)).children()
+            return [each for each in children if holding in command_of(each) and is_alive(each)]
+        return []
 
-    def worker(self) -> int:
+    def worker(self) -> Process:
         """Return the worker of `bridge serve`, once it is there."""
-        return int(until(lambda: self.children(" work "), "a worker")[0])
+        return self._one(lambda: self.children(" work "), "a worker")
 
-    def processor(self) -> int:
+    def processor(self) -> Process:
         """Return the process beside a worker that processes events, once it is there."""
-        of = self.pid if self.command == "work" else self.worker()
-        return int(until(lambda: self.children(" --events ", of), "a processor")[0])
+        of = Process(self.pid) if self.command == "work" else self.worker()
+        return self._one(lambda: self.children(" --events ", of), "a processor")
 
-    def web(self) -> int:
+    def web(self) -> Process:
         """Return the process that answers requests."""
-        return int(until(lambda: set(self.children()) - set(self.children(" work ")), "web").pop())
+        return self._one(lambda: {*self.children()} - {*self.children(" work ")}, "web")
 
     def kill_all(self) -> None:
         """End it and all it has started, whatever state they are in."""
         started = self.children()
-        beside = [pid for each in started for pid in self.children(of=each)]
-        for pid in [self.pid, *started, *beside]:
-            if is_alive(pid):
-                os.kill(pid, signal.SIGKILL)
+        beside = [each for one in started for each in self.children(of=one)]
+        if self.process.poll() is None:
+            self.process.kill()
+        for each in (*started, *beside):
+            kill(each)
         self.process.wait(PATIENCE)
 
+    def _one(self, found: Callable[[], Iterable[Process]], what: str) -> Process:
+        first: Process = next(iter(until(found, what)))
+        return first
 
-def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; one that has ended and was not waited for does not."""
-    listed = subprocess.run(
-        ["ps", "-p", str(pid), "-o", "stat="], capture_output=True, text=True, check=False
-    )
-    return bool(listed.stdout.strip()) and not listed.stdout.strip().startswith("Z")
+
+def is_alive(process: Process) -> bool:
+    """Tell whether a process runs; one that has ended and was not waited for does not.
+
+    Nor does one whose number another has by now.
+    """
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def kill(process: Process) -> None:
+    """Kill a process outright, if it runs; whoever has its number by now is left alone."""
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
+
+
+def command_of(process: Process) -> str:
+    """Return the words of a process's command; none if it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 @contextmanager

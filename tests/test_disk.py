@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 from crowd import Answer, a_sale, api, crowd, webhook
-from running import CLICK, SETTINGS, Running, is_alive, running, serving, until, vendors_at
+from running import CLICK, SETTINGS, Running, is_alive, kill, running, serving, until, vendors_at
 
 from bridge import config
 from bridge.intake import Intake
@@ -103,12 +103,12 @@ def test_a_full_disk_is_answered_503_until_there_is_room(
 ) -> None:
     with serving(tmp_path, vendors_at(vendors.url)) as server:
         until(lambda: "working" in server.said(), "the worker to work")
-        pids = [server.pid, server.web(), server.worker(), server.processor()]
+        parts = [server.web(), server.worker(), server.processor()]
         assert {each.status for each in send(server, range(4))} == {200}
         settle(tmp_path)
         before = vendors.ledger.as_json()
 
-        with full(pids):
+        with full([server.pid, *(each.pid for each in parts)]):
             for _ in range(2):
                 assert_refused(send(server, range(100, 132)), tmp_path)
                 assert status_of(server, "readyz") == 503
@@ -123,7 +123,7 @@ def test_a_full_disk_is_answered_503_until_there_is_room(
         assert sorted(rows(tmp_path, "SELECT id, state FROM events")) == sorted(
             (f"evt_{number}", "processed") for number in [*range(4), *range(100, 132)]
         )
-        assert [server.pid, server.web(), server.worker(), server.processor()] == pids
+        assert [server.web(), server.worker(), server.processor()] == parts
         assert "transaction" not in server.said()
         assert server.end() == 0
 
@@ -229,7 +229,7 @@ def test_a_database_that_may_only_be_read_is_answered_503_until_it_may_be_writte
         files = [tmp_path / f"bridge.db{end}" for end in ("", "-wal", "-shm")]
         for file in files:
             file.chmod(0o444)
-        os.kill(before, signal.SIGKILL)  # what is open already may be written for ever
+        kill(before)  # what is open already may be written for ever
         until(lambda: not is_alive(before) and answers(server), "another web")
         for _ in range(2):
             assert_refused(send(server, range(100, 132)), tmp_path)
@@ -257,7 +257,7 @@ def test_a_disk_that_is_gone_for_a_while_is_answered_503(tmp_path: Path) -> None
     disk.mkdir()
     settings = SETTINGS | {"DATABASE_URL": f"sqlite:///{disk / 'bridge.db'}"}
     with serving(tmp_path, settings) as server:
-        pids = [server.web(), server.worker(), server.processor()]
+        parts = [server.web(), server.worker(), server.processor()]
         assert {each.status for each in send(server, range(8))} == {200}
         until(lambda: not rows(disk, "SELECT 1 FROM events WHERE state = 'received'"), "the worker")
         disk.rename(unplugged)
@@ -269,5 +269,5 @@ def test_a_disk_that_is_gone_for_a_while_is_answered_503(tmp_path: Path) -> None
         assert status_of(server, "readyz") == 200
         until(lambda: not rows(disk, "SELECT 1 FROM events WHERE state = 'received'"), "the worker")
         assert len(rows(disk, "SELECT 1 FROM events")) == 40
-        assert [server.web(), server.worker(), server.processor()] == pids
+        assert [server.web(), server.worker(), server.processor()] == parts
         assert server.end() == 0

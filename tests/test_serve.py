@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import socket
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import requests
 from kit import STRIPE, VENDOR_SETTINGS
+from psutil import Process
 from running import (
     CLICK,
     SETTINGS,
@@ -24,6 +24,7 @@ from running import (
     free_port,
     is_alive,
     is_ready,
+    kill,
     post_click,
     run,
     running,
@@ -240,9 +241,9 @@ def test_the_others_stop_in_order_too(tmp_path: Path, command: str) -> None:
 # ── killing ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: not is_alive(pid), "it to be killed")
+def kill_and_wait(process: Process) -> None:
+    kill(process)
+    until(lambda: not is_alive(process), "it to be killed")
 
 
 def test_a_killed_server_leaves_nothing_behind_and_its_port_free(tmp_path: Path) -> None:
@@ -266,7 +267,7 @@ def test_a_server_killed_at_its_start_leaves_nothing_behind(tmp_path: Path) -> N
 def test_a_killed_worker_is_replaced_and_works(tmp_path: Path, vendors: RunningSandbox) -> None:
     with serving(tmp_path, vendors_at(vendors.url)) as server:
         killed = server.worker()
-        kill(killed)
+        kill_and_wait(killed)
         post_click(server.url)
         replay(server, "invoice.paid", folder=tmp_path)
         settle(tmp_path)
@@ -284,7 +285,7 @@ def test_a_killed_processor_is_replaced_and_works(tmp_path: Path, vendors: Runni
         running("work", settings=settings, folder=tmp_path) as worker,
     ):
         killed = worker.processor()
-        kill(killed)
+        kill_and_wait(killed)
         post_click(web.url)
         replay(web, "invoice.paid", folder=tmp_path)
         until(lambda: sales(vendors)["taapit"], "the sale to arrive")
@@ -299,7 +300,7 @@ def test_a_worker_whose_processor_cannot_live_ends_and_says_so(tmp_path: Path) -
     run("migrate", folder=tmp_path)
     with running("work", settings=SETTINGS, folder=tmp_path) as worker:
         for _ in range(PROCESSOR.starts or 0):
-            kill(worker.processor())
+            kill_and_wait(worker.processor())
         assert worker.wait() == 1
         assert "Error: its processor ended 5 times in a row" in worker.said()
 
@@ -315,7 +316,7 @@ def test_a_killed_worker_leaves_no_processor_behind(tmp_path: Path) -> None:
 def test_a_killed_web_is_replaced_and_answers(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         killed = server.web()
-        kill(killed)
+        kill_and_wait(killed)
         until(lambda: is_ready(server), "another web")
         assert server.web() != killed
         assert server.end() == 0

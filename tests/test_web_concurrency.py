@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 from collections.abc import Iterator, Mapping
@@ -14,11 +13,13 @@ import postgres
 import pytest
 import requests
 from crowd import a_sale
+from psutil import Process
 from running import (
     CLICK,
     SETTINGS,
     Running,
     is_alive,
+    kill,
     serving,
     until,
 )
@@ -45,14 +46,14 @@ def handlers() -> Iterator[None]:
         signal.signal(each, handler)
 
 
-def webs(server: Running, beside: int = 0) -> set[int]:
+def webs(server: Running, beside: Process | None = None) -> set[Process]:
     """Return the processes that answer requests, once all are there."""
 
-    def found() -> set[int]:
+    def found() -> set[Process]:
         children = set(server.children()) - {beside}
         return children if len(children) == COUNT else set()
 
-    all_of_them: set[int] = until(found, f"{COUNT} web processes")
+    all_of_them: set[Process] = until(found, f"{COUNT} web processes")
     return all_of_them
 
 
@@ -80,8 +81,8 @@ def test_each_answers_over_connections_of_its_own_and_is_replaced_when_killed(
         before = webs(web)
         until(lambda: sell(web) == 200 and connected(settings) == COUNT, "each to have answered")
 
-        killed = min(before)
-        os.kill(killed, signal.SIGKILL)
+        killed = min(before, key=lambda each: each.pid)
+        kill(killed)
         until(lambda: not is_alive(killed), "one to be killed")
         after = webs(web)
         assert before - after == {killed}
@@ -97,9 +98,9 @@ def test_all_may_be_told_to_end_at_once(tmp_path: Path, settings: Mapping[str, s
     with serving(tmp_path, settings) as server:
         until(lambda: "working" in server.said(), "the worker to work")
         worker = server.worker()
-        told = [*webs(server, beside=worker), worker, server.pid]
-        for pid in told:
-            os.kill(pid, signal.SIGTERM)
+        told = [*webs(server, beside=worker), worker, Process(server.pid)]
+        for each in told:
+            each.terminate()
         assert server.wait() == 0, server.said()
         assert "error" not in server.said()
         assert not any(map(is_alive, told))
