@@ -26,6 +26,12 @@ settings.register_profile("thorough", deadline=None, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run one more than there are processors: a third of the time tests wait for processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 class OutsideWorldError(RuntimeError):
     """Say that a test reached for a host other than this machine.
 
