@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
+# Of bridge.cli by itself, each command imports what it runs.
+IMPORTED = [f"bridge.cli.{each}" for each in ("run", "work", "migrate", "clicks")]
 
 
 class Forked:
     """Run one command, as subprocess.Popen runs it."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        CONTEXT.set_forkserver_preload(["bridge.cli", "bridge.store.postgres"])
+        CONTEXT.set_forkserver_preload([*IMPORTED, "bridge.store.postgres"])
         given = (list(arguments), dict(environment), log)
         self._process = CONTEXT.Process(target=_run, args=given)
         self._process.start()

@@ -27,9 +27,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Run one more than there are processors: a third of the time tests wait for processes."""
-    return (os.cpu_count() or 1) + 1
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Run one more than there are processors: a third of the time tests wait for processes.
+
+    Unless somebody has said how many, which xdist then answers itself.
+    """
+    said = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
+    return None if said else (os.cpu_count() or 1) + 1
 
 
 class OutsideWorldError(RuntimeError):

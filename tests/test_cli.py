@@ -23,7 +23,7 @@ from typing_in import (
     sell,
 )
 
-from bridge.cli import COMMANDS, imported
+from bridge.cli import main
 from bridge.cli.output import Column, lay_out, shortened, some, told_words
 from bridge.model import Status, Told
 from bridge.money import Money
@@ -43,9 +43,9 @@ def sold(shop: Bench) -> Bench:
 # ── every command ────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", list(main.commands))
 def test_a_command_says_what_it_and_each_option_does(name: str) -> None:
-    command = imported(name)
+    command = main.commands[name]
     assert command.help
     assert command.get_short_help_str(200).endswith((".", "nothing"))
     options = [each for each in command.params if isinstance(each, click.Option)]
@@ -57,6 +57,10 @@ def test_a_worker_starts_without_what_only_the_web_needs() -> None:
     ask = "import sys, bridge.cli.work; print(*{'flask', 'granian', 'psycopg'} & {*sys.modules})"
     ran = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     assert ran.stdout == "\n"
+
+
+def test_a_mistyped_command_is_told_what_was_meant() -> None:
+    assert "No such command 'deliverie'. Did you mean 'deliveries'?" in complaint(2, "deliverie")
 
 
 def test_it_lists_its_commands_and_its_version() -> None:
@@ -146,7 +150,7 @@ def test_a_mistake_of_ours_is_no_traceback_unless_asked_for(
     def broken(_: object) -> None:
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr(imported("migrate"), "callback", lambda **_: broken(None))
+    monkeypatch.setattr(main.commands["migrate"], "callback", lambda **_: broken(None))
     said = complaint(1, "migrate")
     assert "ZeroDivisionError: by nothing" in said
     assert "Traceback" not in said

@@ -14,7 +14,7 @@ from packaging.specifiers import SpecifierSet
 from test_procfile import PROCFILE
 
 from bridge import config
-from bridge.cli import COMMANDS
+from bridge.cli import main
 
 yaml: Any = import_module("yaml")  # it comes with pre-commit, without types
 APP = json.loads((REPOSITORY / "app.json").read_text("utf-8"))
@@ -35,7 +35,7 @@ def load(monkeypatch: pytest.MonkeyPatch, **settings: str) -> config.Config:
 
 def is_command(line: str) -> bool:
     """Tell whether a line is one of ours, with nothing that is not there."""
-    return bool(re.fullmatch("bridge ([a-z]+)", line)) and line.split()[1] in COMMANDS
+    return bool(re.fullmatch("bridge ([a-z]+)", line)) and line.split()[1] in main.commands
 
 
 # ── Heroku ───────────────────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ import pytest
 from conftest import REPOSITORY
 
 from bridge import config, providers, vendors
-from bridge.cli import COMMANDS, imported
+from bridge.cli import main
 from bridge.config import Setting
 from bridge.vendors.base import Capabilities, VendorSettings
 
@@ -71,19 +71,19 @@ def test_no_setting_is_made_up() -> None:
     assert named <= known
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", main.commands)
 def test_every_command_is_in_the_readme(command: str) -> None:
     assert f"`bridge {command}" in section("Commands")
 
 
 def test_no_command_is_made_up() -> None:
     named = set(re.findall(r"`bridge ([a-z]+)", README))
-    assert named <= set(COMMANDS)
+    assert named <= set(main.commands)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", main.commands)
 def test_every_option_has_help(name: str) -> None:
-    command = imported(name)
+    command = main.commands[name]
     assert command.help
     options = [each for each in command.params if isinstance(each, click.Option)]
     assert all(each.help or each.hidden for each in options)

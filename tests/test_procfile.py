@@ -36,7 +36,7 @@ from signed import BODY, EVENT_ID, ROUTE, v1
 from test_serve import assert_each_holds_it_once, sales, vendors
 
 from bridge import config
-from bridge.cli import COMMANDS
+from bridge.cli import main
 from bridge.sandbox import RunningSandbox
 from bridge.store import Store, open_store
 from bridge.web import create_app
@@ -187,7 +187,7 @@ def test_the_procfile_names_what_platforms_run() -> None:
     for command in PROCFILE.values():
         program, name = command.removeprefix("exec ").split()
         assert program == "bridge"
-        assert name in COMMANDS
+        assert name in main.commands
 
 
 def test_what_is_booted_is_the_wheel(programs: Path) -> None:

@@ -40,7 +40,8 @@ def test_the_package_is_loaded_only_to_ask() -> None:
         "from bridge.provider_api import open_api\n"
         "from bridge.providers.shopify import Shopify, ShopifySettings\n"
         "open_api(Shopify(ShopifySettings(api_secret='x', shop='acme.myshopify.com')))\n"
-        "import bridge.cli\n"
+        "from bridge.cli import main\n"
+        "assert all(main.commands.values())\n"
         "assert 'shopify' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

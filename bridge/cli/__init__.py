@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import UserDict
 from contextlib import suppress
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -16,7 +18,7 @@ from bridge.errors import BridgeError
 
 # The module of each command, in the order of the help. Only that of the one run is imported: a
 # worker needs no web server, and starts sooner without.
-COMMANDS = {
+MODULES = {
     "serve": "run",
     "web": "run",
     "work": "work",
@@ -63,19 +65,16 @@ class Commands(click.Group):
             ctx.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands in the order of the help."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; none if there is no such one."""
-        return imported(cmd_name) if cmd_name in COMMANDS else None
+        """Keep the commands in the order of the table."""
+        return list(self.commands)
 
 
-def imported(name: str) -> click.Command:
-    """Return a command of the table."""
-    command = getattr(import_module(f"{__name__}.{COMMANDS[name]}"), name)
-    assert isinstance(command, click.Command)  # noqa: S101 - a test sees that the table holds
-    return command
+class Imported(UserDict[str, Any]):
+    """Hold commands by their names; each is imported when somebody asks for it."""
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a command."""
+        return getattr(import_module(f"{__name__}.{self.data[name]}"), name)
 
 
 def _said(error: Exception) -> str:
@@ -89,6 +88,7 @@ def _said(error: Exception) -> str:
 
 @click.group(
     cls=Commands,
+    commands=Imported(MODULES),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="bridge")
